@@ -1,0 +1,85 @@
+# Every target sets up what it needs; Python >= 3.10 and make are all that must be there.
+# Environments are rebuilt only when pyproject.toml changes.
+
+PYTHON ?= python3
+# What `make parity` compares with; the plain CPU build is enough.
+TORCH ?= torch==2.13.0
+# Processes that run the tests.
+WORKERS ?= auto
+# More arguments for pytest, such as: make test ARGS="-k loader"
+ARGS ?=
+
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+VENV := .venv
+RUN := $(VENV)/$(BIN)
+PARITY := .venv-parity
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check parity bench docs typings clean
+
+help: ## say what the targets do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.core ## train a small network with and without BatchNorm and compare
+	$(RUN)/minigrad train mlp --compare none,batch
+
+# The tests run in one process per core, so each process computes with one thread; else cores are promised twice.
+test: $(VENV)/.dev ## run the tests that need neither GPU nor network nor PyTorch
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+	$(RUN)/pytest -q -n $(WORKERS) -m "not gpu and not slow and not parity" $(ARGS)
+
+check: $(VENV)/.dev ## lint, types, layering, packaging, code size, examples in docstrings
+	$(RUN)/ruff check .
+	$(RUN)/mypy -p minigrad
+	$(RUN)/pytest -q $(addprefix tests/test_,layering.py packaging.py typings.py code_size.py doctests.py)
+
+parity: $(PARITY)/.installed ## compare with PyTorch, in an environment of its own
+	$(PARITY)/$(BIN)/pytest -q tests/parity $(ARGS)
+
+bench: $(VENV)/.dev ## measure the speed of the layers and of whole trainers
+	$(RUN)/python benchmarks/run.py $(ARGS)
+
+docs: $(VENV)/.docs ## write the pages of the programming interface to build/docs
+	$(RUN)/pdoc --docformat numpy --output-directory build/docs minigrad minigrad.layers minigrad.optim
+
+typings: ## repair the links that type checkers follow
+	$(PYTHON) tools/link_typings.py
+
+clean: ## remove all that the other targets made
+	rm -rf $(VENV) $(PARITY) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call make-venv,FOLDER)
+define make-venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "minigrad needs Python 3.10 or newer and" \
+  "$(PYTHON) is older; choose another: make PYTHON=python3.12 ..." >&2; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu:" \
+  "apt install python3-venv" >&2; exit 1; }
+rm -rf $(1)
+$(PYTHON) -m venv $(1)
+@touch $@
+endef
+
+$(VENV)/.made:
+	$(call make-venv,$(VENV))
+
+$(PARITY)/.made:
+	$(call make-venv,$(PARITY))
+
+$(VENV)/.core: $(VENV)/.made pyproject.toml
+	$(RUN)/python -m pip install $(PIP_FLAGS) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml
+	$(RUN)/python -m pip install $(PIP_FLAGS) -e '.[dev]'
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.docs: $(VENV)/.made pyproject.toml
+	$(RUN)/python -m pip install $(PIP_FLAGS) -e '.[docs]'
+	@touch $@ $(VENV)/.core
+
+$(PARITY)/.installed: $(PARITY)/.made pyproject.toml
+	$(PARITY)/$(BIN)/python -m pip install $(PIP_FLAGS) -e . '$(TORCH)' pytest hypothesis
+	@touch $@

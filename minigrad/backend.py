@@ -1,0 +1,171 @@
+"""Where arrays live: NumPy on the CPU, CuPy on a GPU. The only file on the default path that knows of CuPy.
+
+CuPy is imported when a GPU is first asked for, never at `import minigrad`; an array's class alone says where it lives.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minigrad.errors import DeviceError
+
+__all__ = ["Device", "accumulation_dtype", "as_array", "as_device", "astype", "copied", "cuda_problem", "device_of", "is_array",
+           "memory", "namespace", "to_numpy", "transfer"]
+
+Array = Any  # a NumPy or CuPy array: the texts use only what both have
+ndarray = np.ndarray
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place for arrays: ``Device("cpu")`` or ``Device("cuda", 0)``. Prints as ``cpu`` or ``cuda:0``."""
+
+    type: str
+    index: int = 0
+
+    def __str__(self) -> str:
+        return self.type if self.type == "cpu" else f"{self.type}:{self.index}"
+
+
+CPU = Device("cpu")
+
+
+def _cupy() -> ModuleType | None:
+    """CuPy if somebody has imported it: an array of its cannot exist before."""
+    return sys.modules.get("cupy")
+
+
+def namespace(*xs: Any) -> Any:
+    """The functions that fit the first argument which is no plain number.
+
+    NumPy for its arrays and scalars, CuPy for its arrays, and `minigrad.ops` for a Tensor, whose
+    ``__array_namespace__`` says so. A text that asks here for its functions runs on all three.
+    """
+    for x in xs:
+        kind = x.__class__
+        if kind is ndarray:
+            return np
+        if kind is float or kind is int or kind is bool or x is None:
+            continue
+        if isinstance(x, np.generic):
+            return np
+        cupy = _cupy()
+        if cupy is not None and isinstance(x, cupy.ndarray):
+            return cupy
+        return x.__array_namespace__()
+    return np
+
+
+def is_array(x: Any) -> bool:
+    """Whether `x` is an array of a known device (not a Tensor, list, number or NumPy scalar)."""
+    if x.__class__ is ndarray:
+        return True
+    cupy = _cupy()
+    return isinstance(x, ndarray) or (cupy is not None and isinstance(x, cupy.ndarray))
+
+
+def as_array(x: Any) -> Array:
+    """`x` as an array: arrays unchanged (subclasses of `numpy.ndarray` viewed as the base class), the rest by NumPy."""
+    return x if x.__class__ is ndarray or (is_array(x) and not isinstance(x, ndarray)) else np.asarray(x)
+
+
+def device_of(array: Array) -> Device:
+    """Where an array lives."""
+    if isinstance(array, (ndarray, np.generic)):
+        return CPU
+    return Device("cuda", int(array.device.id))
+
+
+def cuda_problem() -> str:
+    """Why CUDA cannot be used here, in one line; empty if it can."""
+    try:
+        import cupy
+    except ImportError:
+        return "CuPy is not installed (pip install 'minigrad-norm[cuda13]', or [cuda12] for CUDA 12)"
+    if not cupy.cuda.is_available():
+        return "CuPy is installed, but it finds no usable NVIDIA GPU and driver"
+    return ""
+
+
+def as_device(spec: str | Device) -> Device:
+    """Turn ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"`` (CUDA where it works, else the CPU) into a `Device`.
+
+    Raises
+    ------
+    DeviceError
+        The name is unknown, or CUDA was asked for and cannot be used; the message says what is missing.
+    """
+    if isinstance(spec, Device):
+        return spec
+    if spec == "auto":
+        return CPU if cuda_problem() else Device("cuda")
+    if spec == "cpu":
+        return CPU
+    found = re.fullmatch(r"cuda(?::(\d+))?", str(spec))
+    if not found:
+        raise DeviceError("device", got=repr(spec), wanted="'cpu', 'cuda', 'cuda:N' or 'auto'")
+    problem = cuda_problem()
+    if problem:
+        raise DeviceError("device", got=repr(spec), wanted="a machine where CUDA works", hint=problem)
+    return Device("cuda", int(found[1] or 0))
+
+
+def transfer(array: Array, device: Device) -> Array:
+    """The array on `device`: itself if it is there already, else a copy."""
+    if device_of(array) == device:
+        return array
+    if device.type == "cpu":
+        return to_numpy(array)
+    import cupy
+
+    with cupy.cuda.Device(device.index):
+        return cupy.asarray(array)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """The array in host memory: itself if it is there already, else a copy."""
+    return array if isinstance(array, ndarray) else np.asarray(array.get() if hasattr(array, "get") else array)
+
+
+def astype(array: Array, dtype: Any) -> Array:
+    """The array in another dtype: itself if it has that dtype already, else a copy."""
+    if array.dtype == dtype:
+        return array
+    return array.astype(dtype)
+
+
+def copied(array: Array) -> Array:
+    """A copy of the array in memory of its own."""
+    return array.copy() if hasattr(array, "copy") else namespace(array).asarray(array, copy=True)
+
+
+def accumulation_dtype(dtype: Any) -> np.dtype[Any]:
+    """The dtype in which sums over elements of `dtype` are taken: half types accumulate in float32, others in their own.
+
+    bfloat16 (from `ml_dtypes`) has kind ``V``, so the test is by size.
+    """
+    dtype = np.dtype(dtype)
+    half = dtype.itemsize <= 2 and dtype.kind in "fV"
+    return np.dtype(np.float32) if half else dtype
+
+
+def memory(array: Array) -> tuple[Any, int, int]:
+    """The object that owns an array's memory, and the bytes [low, high) of it that the array may touch."""
+    owner = array
+    while is_array(owner.base):
+        owner = owner.base
+    if isinstance(array, ndarray):
+        low, high = np.lib.array_utils.byte_bounds(array)
+        return owner, low, high
+    low = high = int(array.data.ptr)
+    for n, stride in zip(array.shape, array.strides):
+        if n == 0:
+            return owner, low, low
+        low, high = (low, high + (n - 1) * stride) if stride > 0 else (low + (n - 1) * stride, high)
+    return owner, low, high + array.itemsize

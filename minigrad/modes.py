@@ -1,0 +1,97 @@
+"""What a call needs to know of its surroundings, in one immutable value behind one context variable.
+
+Reading one `ContextVar` costs about 18 ns; four thread-locals would cost four times that on every operation. The value
+is replaced as a whole, never changed, so threads and coroutines cannot see each other's half-made settings.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from typing import Any, TypeVar
+
+__all__ = ["Mode", "current", "enable_grad", "is_grad_enabled", "layer_path", "no_grad", "set_grad_enabled", "switch"]
+
+#: A chain of layers being called, innermost first: (scope outside, attribute name, class name).
+Scope = tuple[Any, str, str]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Mode:
+    """recording: do operations leave nodes; scope: the layers being called; observers: who is told of every event;
+    recomputing: a forward pass runs a second time, so that nothing may be counted twice."""
+
+    __slots__ = ("recording", "scope", "observers", "recomputing")
+
+    def __init__(self, recording: bool, scope: Scope | None, observers: tuple[Any, ...], recomputing: bool) -> None:
+        self.recording, self.scope, self.observers, self.recomputing = recording, scope, observers, recomputing
+
+    def replace(self, **changes: Any) -> Mode:
+        """A copy of this mode with some fields changed."""
+        return Mode(*(changes.get(name, getattr(self, name)) for name in Mode.__slots__))
+
+
+_mode: ContextVar[Mode] = ContextVar("minigrad.mode", default=Mode(True, None, (), False))
+current = _mode.get
+enter = _mode.set
+leave = _mode.reset
+
+
+class switch:
+    """Change fields of the mode inside a `with` block, or around every call of a decorated function."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.changes = changes
+        self.tokens: list[Token[Mode]] = []
+
+    def __enter__(self) -> switch:
+        self.tokens.append(enter(current().replace(**self.changes)))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        leave(self.tokens.pop())
+
+    def __call__(self, function: F) -> F:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with switch(**self.changes):
+                return function(*args, **kwargs)
+
+        return wrapped  # type: ignore[return-value]
+
+
+def no_grad() -> switch:
+    """Leave no nodes: `with no_grad():` or `@no_grad()`."""
+    return switch(recording=False)
+
+
+def enable_grad() -> switch:
+    """Record again inside a `no_grad` block."""
+    return switch(recording=True)
+
+
+def set_grad_enabled(enabled: bool) -> switch:
+    """Record or not, by a flag: `with set_grad_enabled(training):`."""
+    return switch(recording=bool(enabled))
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded here."""
+    return current().recording
+
+
+def layer_path(scope: Scope | None) -> str:
+    """The path of the layer being called, as `state_dict` writes it, and its class: ``"features.1 (BatchNorm2d)"``.
+
+    Empty outside every layer. The outermost layer has no name; only its class is shown.
+    """
+    if scope is None:
+        return ""
+    kind = scope[2]
+    names = []
+    while scope is not None:
+        scope, name, _ = scope
+        if name:
+            names.append(name)
+    return f"{'.'.join(reversed(names))} ({kind})".lstrip()

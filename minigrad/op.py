@@ -1,0 +1,294 @@
+"""`Op`, one class per operation, and `apply`, the only place where an operation is recorded.
+
+Tensors are known here by their base class `Traced` alone; results are made with the class that the Tensor argument
+itself names, so that nothing in this file or below it imports Tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minigrad.backend import Array, accumulation_dtype, as_array, astype, device_of, is_array, namespace
+from minigrad.errors import DeviceError, DtypeError, MinigradError, ShapeError
+from minigrad.graph import Node
+from minigrad.modes import current
+from minigrad.versions import tick
+
+__all__ = ["Op", "Traced", "apply", "apply2", "inputs", "outputs", "restore", "sum_to", "total", "value"]
+
+ndarray = np.ndarray
+new = object.__new__
+_AS_IS = frozenset((ndarray, float, int, bool, type(None)))  # numbers stay Python numbers: NumPy keeps them weak
+
+
+class Traced:
+    """Base of Tensor: what `apply` records."""
+
+    __slots__ = ()
+    data: Any
+    requires_grad: bool
+    edge: Any
+    result: ClassVar[type]
+
+
+# ------------------------------------------------------------------ what backward needs is declared
+
+
+def inputs(*indices: int, when: int | tuple[int, ...] | None = None) -> tuple[tuple[str, int, Any], ...]:
+    """Declare inputs that backward needs; with `when`, only where the gradient of one of those inputs is needed."""
+    return tuple(("input", i, (when,) if isinstance(when, int) else when) for i in indices)
+
+
+def outputs(*indices: int, when: int | tuple[int, ...] | None = None) -> tuple[tuple[str, int, Any], ...]:
+    """Declare outputs that backward needs; `when` as in `inputs`."""
+    return tuple(("output", i, (when,) if isinstance(when, int) else when) for i in indices)
+
+
+class Op:
+    """One operation. A subclass gives, with arrays of any namespace or Tensors alike:
+
+    ``forward(self, *inputs)``
+        the output, or a tuple of them. An absent input is None. Numbers arrive as Python numbers.
+    ``backward(self, saved, needs, *output_gradients)``
+        a tuple with the gradient of every input, or None. `saved` holds what `keeps` declares, in that order; an output
+        without a gradient gives None in its place.
+
+    On ``self`` stand hyper-parameters and shapes only. Arrays that backward needs come through `saved`: the engine turns
+    them back into Tensors with their history when a graph of the backward pass is wanted. That one rule is what makes
+    derivatives right at every order.
+
+    Class attributes
+    ----------------
+    keeps : what backward needs, built from `inputs` and `outputs`
+    n_out : number of outputs that have a derivative
+    n_aux : number of further outputs without one (indices, masks)
+    broadcasts : inputs may be broadcast or promoted against each other; their gradients are then summed and cast back
+    differentiable : False for comparisons and the like: never recorded
+    """
+
+    __slots__ = ()
+    keeps: ClassVar[tuple[tuple[str, int, Any], ...]] = ()
+    n_out: ClassVar[int] = 1
+    n_aux: ClassVar[int] = 0
+    broadcasts: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
+    several: ClassVar[bool]
+    _selectors: ClassVar[dict[tuple[bool, ...], Callable[[tuple[Any, ...]], tuple[Any, ...]]]]
+
+    def __init_subclass__(cls) -> None:
+        cls.several = cls.n_out + cls.n_aux > 1
+        cls._selectors = {}
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+    @classmethod
+    def select(cls, needs: tuple[bool, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+        """A C-level selector of what is kept, out of (*inputs, *outputs, None); None fills what is not needed."""
+        n_in = len(needs)
+        nothing = n_in + cls.n_out + cls.n_aux
+        slots = []
+        for kind, i, when in cls.keeps:
+            wanted = when is None or any(needs[k] for k in when)
+            slots.append((i if kind == "input" else n_in + i) if wanted else nothing)
+        pick = itemgetter(*slots) if len(slots) > 1 else itemgetter(slice(slots[0], slots[0] + 1))
+        return cls._selectors.setdefault(needs, pick)
+
+    @property
+    def name(self) -> str:
+        """The operation's name, for pictures and messages."""
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        slots = [s for c in reversed(type(self).__mro__) for s in getattr(c, "__slots__", ()) if not s.startswith("_")]
+        shown = ", ".join(f"{s}={getattr(self, s)!r}" for s in slots if not is_array(getattr(self, s, None)))
+        return f"{self.name}({shown})" if shown else self.name
+
+
+# ------------------------------------------------------------------ apply
+
+
+def apply(op: Op, *xs: Any) -> Any:
+    """Run `op` on arrays, numbers, None and Tensors. Without a Tensor among them, arrays come back and nothing is recorded.
+
+    Raises
+    ------
+    ShapeError, DtypeError, DeviceError
+        The text refused its arguments; the message names the operation, the layer, and all shapes and dtypes.
+    """
+    mode = current()
+    tensor = None
+    tracked = False
+    ins: list[Any] = []
+    edges: list[Any] = []
+    needs: list[bool] = []
+    for x in xs:
+        if isinstance(x, Traced):
+            tensor = x
+            ins.append(x.data)
+            if x.requires_grad:
+                tracked = True
+                needs.append(True)
+                edges.append(x if x.edge is None else x.edge)
+                continue
+        else:
+            ins.append(x if x.__class__ in _AS_IS else as_array(x))
+        needs.append(False)
+        edges.append(None)
+    try:
+        out = op.forward(*ins)
+    except Exception as error:
+        raise explain(op, ins, error) from error
+    if tensor is None:
+        return out
+    outs = tuple([o if o.__class__ is ndarray else as_array(o) for o in (out if op.several else (out,))])
+    node = None
+    if tracked and mode.recording and op.differentiable:
+        node = record(op, ins, outs, edges, tuple(needs), mode.scope)
+    cls = tensor.result
+    tensors = []
+    for k, o in enumerate(outs):
+        t = new(cls)
+        t.data = o
+        t.grad = t.name = None
+        t.requires_grad = live = node is not None and k < op.n_out
+        t.edge = None if not live else (node, k) if k else node
+        tensors.append(t)
+    for observer in mode.observers:
+        observer.forward(op, node, mode.scope, xs, tensors)
+    return tuple(tensors) if op.several else tensors[0]
+
+
+def record(op: Op, ins: list[Any], outs: tuple[Any, ...], edges: list[Any], needs: tuple[bool, ...], scope: Any) -> Node:
+    """The node of one operation that was just computed."""
+    node: Node = new(Node)
+    node.op, node.edges, node.needs, node.scope, node.seq = op, tuple(edges), needs, scope, tick()
+    if op.keeps:
+        node.saved = (op._selectors.get(needs) or op.select(needs))((*ins, *outs, None))
+    else:
+        node.saved = ()
+    node.like = _like(ins, needs, outs[0]) if op.broadcasts else None
+    return node
+
+
+def apply2(op: Op, a: Any, b: Any) -> Any:
+    """`apply` unrolled for two inputs and one output: the path of every arithmetic operator, so it is written for speed."""
+    mode = current()
+    if isinstance(a, Traced):
+        x, tensor = a.data, a
+        track_a = a.requires_grad
+    else:
+        x, tensor = (a if a.__class__ in _AS_IS else as_array(a)), None
+        track_a = False
+    if isinstance(b, Traced):
+        y, tensor = b.data, b
+        track_b = b.requires_grad
+    else:
+        y = b if b.__class__ in _AS_IS else as_array(b)
+        track_b = False
+    try:
+        z = op.forward(x, y)
+    except Exception as error:
+        raise explain(op, [x, y], error) from error
+    if tensor is None:
+        return z
+    if z.__class__ is not ndarray:
+        z = as_array(z)
+    t = new(tensor.result)
+    t.data = z
+    t.grad = t.name = None
+    if (track_a or track_b) and mode.recording and op.differentiable:
+        node: Node = new(Node)
+        node.op = op
+        node.edges = ((a if a.edge is None else a.edge) if track_a else None, (b if b.edge is None else b.edge) if track_b else None)
+        node.needs = needs = (track_a, track_b)
+        node.scope = mode.scope
+        node.seq = tick()
+        node.saved = (op._selectors.get(needs) or op.select(needs))((x, y, z, None)) if op.keeps else ()
+        shape, dtype = z.shape, z.dtype
+        same = (not track_a or (x.shape == shape and x.dtype is dtype)) and (
+            not track_b or (y.shape == shape and y.dtype is dtype)
+        )
+        node.like = None if same else _like((x, y), needs, z)
+        t.edge = node
+        t.requires_grad = True
+    else:
+        node = None  # type: ignore[assignment]
+        t.edge = None
+        t.requires_grad = False
+    for observer in mode.observers:
+        observer.forward(op, node, mode.scope, (a, b), (t,))
+    return t
+
+
+def _like(ins: Any, needs: tuple[bool, ...], out: Array) -> tuple[Any, ...] | None:
+    """Per input what its gradient must be brought back to; None if every one has the output's shape and dtype."""
+    wanted = [(x.shape, x.dtype) if need else None for x, need in zip(ins, needs)]
+    same = all(w is None or w == (out.shape, out.dtype) for w in wanted)
+    return None if same else tuple(wanted)
+
+
+# ------------------------------------------------------------------ gradients brought back to their input's shape
+
+
+def total(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """Sum over axes; arrays of half precision are summed in float32 and cast back."""
+    xp = namespace(x)
+    if isinstance(x, Traced) or accumulation_dtype(x.dtype) == x.dtype:
+        return xp.sum(x, axis=axis, keepdims=keepdims)
+    return astype(xp.sum(astype(x, accumulation_dtype(x.dtype)), axis=axis, keepdims=keepdims), x.dtype)
+
+
+def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """Sum over the axes along which `shape` was broadcast to ``x.shape``: the adjoint of broadcasting."""
+    if x.shape == shape:
+        return x
+    lead = x.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
+    xp = namespace(x)
+    return xp.reshape(total(x, axes, True) if axes else x, shape)
+
+
+def restore(gradient: Any, like: tuple[tuple[int, ...], Any] | None) -> Any:
+    """A gradient summed and cast to the shape and dtype of the input it belongs to."""
+    if gradient is None or like is None:
+        return gradient
+    shape, dtype = like
+    gradient = sum_to(gradient, shape)
+    if gradient.dtype == dtype:
+        return gradient
+    return gradient.astype(dtype) if isinstance(gradient, Traced) else astype(gradient, dtype)
+
+
+def value(x: Any) -> Any:
+    """The array of a Tensor, anything else unchanged: for decisions that a text takes on values, never for derivatives."""
+    return x.data if isinstance(x, Traced) else x
+
+
+# ------------------------------------------------------------------ errors
+
+
+def describe(x: Any) -> str:
+    """An argument for an error message: dtype and shape of an array, the value of a number."""
+    return f"{x.dtype}{list(x.shape)}" if is_array(x) else repr(x)
+
+
+def explain(op: Op, ins: Any, error: Exception) -> Exception:
+    """What a failed text raised, as an error that names the operation, the layer, shapes, dtypes and devices."""
+    if isinstance(error, MinigradError):
+        return error
+    got = ", ".join(describe(x) for x in ins)
+    arrays = [x for x in ins if is_array(x)]
+    places = {str(device_of(x)) for x in arrays}
+    if len(places) > 1:
+        return DeviceError(op.name, got=f"arrays on {' and '.join(sorted(places))}", wanted="all on one device",
+                           hint="Move them with .to(device)")
+    if isinstance(error, (ValueError, IndexError)):
+        return ShapeError(repr(op), got=got, hint=str(error))
+    if isinstance(error, TypeError):
+        return DtypeError(repr(op), got=got, hint=str(error))
+    return error

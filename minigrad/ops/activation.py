@@ -1,0 +1,209 @@
+"""Activations, each one node with its own derivative; and softmax."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import accumulation_dtype, namespace
+from minigrad.op import Op, apply, inputs, outputs, value
+from minigrad.ops.elementwise import cast, erf, stop_gradient
+from minigrad.ops.shape import normalize_axes
+
+__all__ = ["gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "silu", "softmax", "softplus"]
+
+
+class ReLU(Op):
+    """y = max(x, 0);   gx = gy where y > 0"""
+
+    keeps = outputs(0)
+
+    def forward(self, x):
+        return namespace(x).maximum(x, 0.0)
+
+    def backward(self, saved, needs, gy):
+        return (namespace(gy).where(saved[0] > 0, gy, 0.0),)
+
+
+class LeakyReLU(Op):
+    """y = x where x > 0, else slope·x;   gx = gy or slope·gy"""
+
+    __slots__ = ("slope",)
+    keeps = inputs(0)
+
+    def __init__(self, slope):
+        self.slope = slope
+
+    def forward(self, x):
+        return namespace(x).where(x > 0, x, x * self.slope)
+
+    def backward(self, saved, needs, gy):
+        return (namespace(gy).where(saved[0] > 0, gy, gy * self.slope),)
+
+
+class Sigmoid(Op):
+    """y = 1 / (1 + e^(−x));   gx = gy·y·(1 − y)
+
+    e^(−x) may overflow to infinity, for which y = 0 is right: only the warning is silenced.
+    """
+
+    keeps = outputs(0)
+
+    def forward(self, x):
+        with np.errstate(over="ignore"):
+            return 1 / (1 + namespace(x).exp(-x))
+
+    def backward(self, saved, needs, gy):
+        y = saved[0]
+        return (gy * (y * (1 - y)),)
+
+
+class GELU(Op):
+    """y = x·Φ(x), Φ the normal distribution;   gx = gy·(Φ(x) + x·φ(x))     (Hendrycks & Gimpel, arXiv:1606.08415)"""
+
+    keeps = inputs(0)
+
+    def forward(self, x):
+        return x * ((erf(x * math.sqrt(0.5)) + 1) * 0.5)
+
+    def backward(self, saved, needs, gy):
+        x = saved[0]
+        density = namespace(x).exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
+        return (gy * ((erf(x * math.sqrt(0.5)) + 1) * 0.5 + x * density),)
+
+
+class GELUTanh(Op):
+    """y = ½x·(1 + tanh u), u = √(2/π)·(x + 0.044715x³);   gx = gy·(½(1 + t) + ½x·(1 − t²)·u′)"""
+
+    keeps = inputs(0)
+
+    def forward(self, x):
+        return x * ((self._tanh(x) + 1) * 0.5)
+
+    def _tanh(self, x):
+        return namespace(x).tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi))
+
+    def backward(self, saved, needs, gy):
+        x = saved[0]
+        t = self._tanh(x)
+        slope = (x * x * (3 * 0.044715) + 1) * math.sqrt(2 / math.pi)
+        return (gy * ((t + 1) * 0.5 + x * (1 - t * t) * slope * 0.5),)
+
+
+class SiLU(Op):
+    """y = x·σ(x);   gx = gy·σ·(1 + x·(1 − σ))"""
+
+    keeps = inputs(0)
+
+    def forward(self, x):
+        return x * sigmoid(x)
+
+    def backward(self, saved, needs, gy):
+        x = saved[0]
+        s = sigmoid(x)
+        return (gy * (s * (1 + x * (1 - s))),)
+
+
+class Softplus(Op):
+    """y = ln(1 + e^(βx)) / β, and x itself where βx > threshold;   gx = gy·σ(βx), or gy there"""
+
+    __slots__ = ("beta", "threshold")
+    keeps = inputs(0)
+
+    def __init__(self, beta, threshold):
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, x):
+        xp = namespace(x)
+        t = x * self.beta
+        curved = xp.log1p(xp.exp(xp.minimum(t, float(self.threshold)))) * (1 / self.beta)
+        return xp.where(t > self.threshold, x, curved)
+
+    def backward(self, saved, needs, gy):
+        t = saved[0] * self.beta
+        return (namespace(gy).where(t > self.threshold, gy, gy * sigmoid(t)),)
+
+
+class Softmax(Op):
+    """y = e^x / Σ e^x along an axis, with the largest x taken out first;   gx = y·(gy − Σ gy·y)"""
+
+    __slots__ = ("axis",)
+    keeps = outputs(0)
+
+    def __init__(self, axis):
+        self.axis = axis
+
+    def forward(self, x):
+        xp = namespace(x)
+        wide = cast(x, accumulation_dtype(value(x).dtype))
+        e = xp.exp(wide - xp.max(stop_gradient(wide), axis=self.axis, keepdims=True))
+        return cast(e / xp.sum(e, axis=self.axis, keepdims=True), x.dtype)
+
+    def backward(self, saved, needs, gy):
+        y = saved[0]
+        return (y * (gy - namespace(gy).sum(gy * y, axis=self.axis, keepdims=True)),)
+
+
+class LogSoftmax(Op):
+    """y = x − ln Σ e^x along an axis;   gx = gy − e^y·Σ gy"""
+
+    __slots__ = ("axis",)
+    keeps = outputs(0)
+
+    def __init__(self, axis):
+        self.axis = axis
+
+    def forward(self, x):
+        xp = namespace(x)
+        wide = cast(x, accumulation_dtype(value(x).dtype))
+        d = wide - xp.max(stop_gradient(wide), axis=self.axis, keepdims=True)
+        return cast(d - xp.log(xp.sum(xp.exp(d), axis=self.axis, keepdims=True)), x.dtype)
+
+    def backward(self, saved, needs, gy):
+        xp = namespace(gy)
+        return (gy - xp.exp(saved[0]) * xp.sum(gy, axis=self.axis, keepdims=True),)
+
+
+_RELU, _SIGMOID, _GELU, _GELU_TANH, _SILU = ReLU(), Sigmoid(), GELU(), GELUTanh(), SiLU()
+
+
+def relu(x: Any) -> Any:
+    """max(x, 0); the derivative at 0 is 0."""
+    return apply(_RELU, x)
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+    """x where positive, else `negative_slope` · x."""
+    return apply(LeakyReLU(negative_slope), x)
+
+
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + e^(−x))."""
+    return apply(_SIGMOID, x)
+
+
+def gelu(x: Any, tanh: bool = False) -> Any:
+    """x·Φ(x), exactly by the error function, or by its tanh approximation."""
+    return apply(_GELU_TANH if tanh else _GELU, x)
+
+
+def silu(x: Any) -> Any:
+    """x·σ(x), also called swish."""
+    return apply(_SILU, x)
+
+
+def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """ln(1 + e^(βx)) / β, replaced by x where βx > threshold, as in torch."""
+    return apply(Softplus(beta, threshold), x)
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    """e^x / Σ e^x along `axis`."""
+    return apply(Softmax(normalize_axes((axis,), x.ndim, "softmax")[0]), x)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Any:
+    """ln softmax along `axis`, without forming the softmax."""
+    return apply(LogSoftmax(normalize_axes((axis,), x.ndim, "log_softmax")[0]), x)

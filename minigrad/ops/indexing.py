@@ -1,0 +1,79 @@
+"""Elements by position: ``x[key]`` with everything NumPy allows as a key, and its adjoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import is_array, namespace
+from minigrad.op import Op, Traced, apply
+
+__all__ = ["getitem", "index_add"]
+
+
+class GetItem(Op):
+    """y = x[key];   gx = zeros with gy added at key"""
+
+    __slots__ = ("key", "_from")
+
+    def __init__(self, key):
+        self.key = key
+
+    def forward(self, x):
+        self._from = x.shape
+        return x[self.key]
+
+    def backward(self, saved, needs, gy):
+        return (index_add(gy, self.key, self._from),)
+
+
+class IndexAdd(Op):
+    """y = zeros of a shape with x added at key, once per mention;   gx = gy[key]"""
+
+    __slots__ = ("key", "shape")
+
+    def __init__(self, key, shape):
+        self.key, self.shape = key, shape
+
+    def forward(self, x):
+        xp = namespace(x)
+        y = xp.zeros(self.shape, dtype=x.dtype)
+        if _repeats(self.key):
+            xp.add.at(y, self.key, x)
+        else:
+            y[self.key] = x
+        return y
+
+    def backward(self, saved, needs, gy):
+        return (gy[self.key],)
+
+
+def _repeats(key: Any) -> bool:
+    """Whether a key may name one element twice: only arrays of integers can."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return any(is_array(part) and part.dtype.kind != "b" for part in parts)
+
+
+def _plain(part: Any) -> Any:
+    """One part of a key with Tensors and lists as arrays."""
+    if isinstance(part, Traced):
+        return part.data
+    return np.asarray(part, dtype=None if len(part) else np.int64) if isinstance(part, list) else part
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """``x[key]``: integers, slices, None, Ellipsis, arrays, lists or Tensors of integers or bool, or a tuple of those.
+
+    Raises
+    ------
+    ShapeError
+        An index is out of range or the key has too many parts.
+    """
+    key = tuple(_plain(part) for part in key) if isinstance(key, tuple) else _plain(key)
+    return apply(GetItem(key), x)
+
+
+def index_add(x: Any, key: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of `shape` with `x` added at `key`; where the key names an element twice, both are added."""
+    return apply(IndexAdd(key, shape), x)

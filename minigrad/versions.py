@@ -1,0 +1,48 @@
+"""One clock for forward operations and in-place writes, and the log of those writes.
+
+A graph may hold an array that is later written in place (an optimizer's step, `Tensor.assign`); its backward would then
+be silently wrong. Each node carries the tick at which it was made, and each write logs the tick at which it happened,
+under the object that owns the memory and the range of bytes. A saved array is stale if a write that overlaps it is newer
+than its node. Forward pays nothing for this; backward pays one comparison of integers per node, because the newest tick
+of all writes is looked at first. Views and `detach()` need no care of their own: they have the same owner.
+Writes through raw arrays (``tensor.numpy()[...] = 1``) are not seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from typing import Any
+
+from minigrad.backend import Array, memory
+
+__all__ = ["newest_write", "tick", "written", "wrote"]
+
+tick = itertools.count(1).__next__
+_newest = 0
+_log: dict[int, tuple[Any, dict[tuple[int, int], int]]] = {}  # id(owner) -> (weak reference to it, {bytes: tick})
+
+
+def newest_write() -> int:
+    """The tick of the newest write of all; 0 before the first."""
+    return _newest
+
+
+def wrote(array: Array) -> None:
+    """Log that the elements of `array` were changed in place just now."""
+    global _newest
+    owner, low, high = memory(array)
+    key = id(owner)
+    entry = _log.get(key)
+    if entry is None or entry[0]() is not owner:
+        entry = _log[key] = (weakref.ref(owner, lambda _: _log.pop(key, None)), {})
+    entry[1][low, high] = _newest = tick()
+
+
+def written(array: Array) -> int:
+    """The tick of the newest logged write that overlaps the memory of `array`; 0 if there was none."""
+    owner, low, high = memory(array)
+    entry = _log.get(id(owner))
+    if entry is None:
+        return 0
+    return max((at for (lo, hi), at in entry[1].items() if lo < high and low < hi), default=0)
