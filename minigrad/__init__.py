@@ -4,11 +4,87 @@ __version__ = "0.1.0"
 
 from minigrad import errors
 from minigrad.backend import Device
-from minigrad.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
-from minigrad.op import Op, apply, inputs, outputs
-from minigrad.ops import *  # noqa: F403
-from minigrad.engine import grad, jvp, vjp
-from minigrad.tensor import Buffer, Parameter, Tensor
 from minigrad.creation import (
-    arange, empty, eye, from_dlpack, full, linspace, ones, rand, randint, randn, randperm, tensor, zeros,
+    arange,
+    empty,
+    eye,
+    from_dlpack,
+    full,
+    linspace,
+    ones,
+    rand,
+    randint,
+    randn,
+    randperm,
+    tensor,
+    zeros,
 )
+from minigrad.engine import grad, jvp, vjp
+from minigrad.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minigrad.observers import Observer, detect_anomaly, observe
+from minigrad.op import Op, apply, inputs, outputs
+from minigrad.ops import (
+    abs,
+    add,
+    astype,
+    broadcast_to,
+    clip,
+    concat,
+    cos,
+    divide,
+    equal,
+    erf,
+    exp,
+    expand_dims,
+    expm1,
+    flatten,
+    full_like,
+    greater,
+    greater_equal,
+    isfinite,
+    isnan,
+    less,
+    less_equal,
+    log,
+    log1p,
+    log_softmax,
+    logical_and,
+    logical_not,
+    logical_or,
+    logsumexp,
+    matmul,
+    matrix_transpose,
+    max,
+    maximum,
+    mean,
+    min,
+    minimum,
+    moveaxis,
+    multiply,
+    negative,
+    not_equal,
+    ones_like,
+    permute_dims,
+    power,
+    relu,
+    reshape,
+    rsqrt,
+    sigmoid,
+    sign,
+    sin,
+    softmax,
+    sqrt,
+    square,
+    squeeze,
+    stack,
+    std,
+    subtract,
+    sum,
+    swapaxes,
+    tanh,
+    var,
+    where,
+    zeros_like,
+)
+from minigrad.ops.random import Generator, manual_seed
+from minigrad.tensor import Buffer, Parameter, Tensor

@@ -15,8 +15,10 @@ import numpy as np
 
 from minigrad.errors import DeviceError
 
-__all__ = ["Device", "accumulation_dtype", "as_array", "as_device", "astype", "copied", "cuda_problem", "device_of", "is_array",
-           "memory", "namespace", "to_numpy", "transfer"]
+__all__ = [
+    "Device", "accumulation_dtype", "as_array", "as_device", "astype", "copied", "cuda_problem", "device_of",
+    "is_array", "memory", "namespace", "to_numpy", "transfer",
+]
 
 Array = Any  # a NumPy or CuPy array: the texts use only what both have
 ndarray = np.ndarray
@@ -146,7 +148,7 @@ def copied(array: Array) -> Array:
 
 
 def accumulation_dtype(dtype: Any) -> np.dtype[Any]:
-    """The dtype in which sums over elements of `dtype` are taken: half types accumulate in float32, others in their own.
+    """The dtype in which sums over elements of `dtype` are taken: float32 for half types, else `dtype` itself.
 
     bfloat16 (from `ml_dtypes`) has kind ``V``, so the test is by size.
     """

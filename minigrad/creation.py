@@ -25,7 +25,8 @@ def tensor(data: Any, dtype: Any = None, device: DeviceLike = None, requires_gra
     return made.requires_grad_(requires_grad)
 
 
-def full(shape: Shape, fill: float, dtype: Any = None, device: DeviceLike = None, requires_grad: bool = False) -> Tensor:
+def full(shape: Shape, fill: float, dtype: Any = None, device: DeviceLike = None,
+         requires_grad: bool = False) -> Tensor:
     """`fill` everywhere: float32 for a float, int64 for an int, unless a dtype is given."""
     dtype = dtype or (np.bool_ if isinstance(fill, bool) else np.int64 if isinstance(fill, int) else np.float32)
     return Tensor(np.full(shape, fill, dtype), requires_grad, device=device)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
-from minigrad.backend import as_array, is_array, namespace
+from minigrad.backend import as_array, is_array, memory, namespace
 from minigrad.errors import DtypeError, GraphError, ShapeError
 from minigrad.graph import RELEASED, Node, hooks, node_of, walk
 from minigrad.modes import current, enter, layer_path, leave, no_grad, switch
@@ -25,7 +25,7 @@ __all__ = ["backward", "grad", "jvp", "vjp"]
 
 
 def _lift(node: Node, wrap: Callable[..., Any]) -> tuple[Any, ...]:
-    """The saved arrays as Tensors with their history. An output gets its node back only here: nothing points at itself."""
+    """The saved arrays as Tensors with their history. Only here does an output get its node back: no cycles."""
     lifted = []
     for (kind, i, _), array in zip(node.op.keeps, node.saved):
         if array is None or not is_array(array):
@@ -141,7 +141,8 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
                     pending[edge] = gradient
                     queue(edge)
         for leaf, gradient in pending.items():
-            arrived[leaf] = _hooked(leaf, gradient, wrap, create_graph) if watched and gradient is not None else gradient
+            live = watched and gradient is not None
+            arrived[leaf] = _hooked(leaf, gradient, wrap, create_graph) if live else gradient
     finally:
         leave(token)
     return arrived
@@ -193,14 +194,15 @@ def backward(output: Any, gradient: Any = None, create_graph: bool = False, reta
     """Add the gradient of `output` to the `.grad` of every leaf it was computed from (see `Tensor.backward`)."""
     retain = create_graph if retain_graph is None else retain_graph
     wrap = output.wrap
-    start = {_edge(output): _seed(output, gradient, create_graph, "backward")}
-    for leaf, total in _run(start, create_graph, retain, wrap).items():
+    start = _seed(output, gradient, create_graph, "backward")
+    owners = set() if create_graph else {id(memory(start)[0])}
+    for leaf, total in _run({_edge(output): start}, create_graph, retain, wrap).items():
         if node_of(leaf) is not None or total is None:
             continue
         if create_graph:
             leaf.grad = total if leaf.grad is None else leaf.grad + total
         elif leaf.grad is None:
-            leaf.grad = wrap(_owned(total))
+            leaf.grad = wrap(_alone(_owned(total), owners))
         else:
             with no_grad():
                 leaf.grad = leaf.grad + wrap(as_array(total))
@@ -210,6 +212,15 @@ def _owned(array: Any) -> Any:
     """The array, copied if its elements share memory (a broadcast): a gradient can be written to."""
     array = as_array(array)
     return array if array.flags.c_contiguous or array.flags.f_contiguous else array.copy()
+
+
+def _alone(array: Any, owners: set[int]) -> Any:
+    """The array, copied if it lives in memory that one of `owners` also gives out: each `.grad` may be written to."""
+    owner = id(memory(array)[0])
+    if owner in owners:
+        return array.copy()
+    owners.add(owner)
+    return array
 
 
 def _as_tuple(x: Any) -> tuple[Any, ...]:
@@ -270,12 +281,19 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
     return tuple([g if g is None or create_graph else wrap(_owned(g)) for g in found])
 
 
+def _outputs(function: Callable[..., Any], xs: tuple[Any, ...]) -> Any:
+    """What a function returns, recorded even inside no_grad(): a derivative was asked for."""
+    with switch(recording=True):
+        return function(*xs)
+
+
 def _leaves(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Tensors to differentiate with respect to: those that already require a gradient, and copies of the others that do."""
+    """Tensors to differentiate with respect to: those that require a gradient, and copies of the others that do."""
     return tuple(x if x.requires_grad else x.detach().requires_grad_() for x in inputs)
 
 
-def vjp(function: Callable[..., Any], inputs: Any, cotangents: Any = None, create_graph: bool = False) -> tuple[Any, Any]:
+def vjp(function: Callable[..., Any], inputs: Any, cotangents: Any = None,
+        create_graph: bool = False) -> tuple[Any, Any]:
     """The value of a function, and the product of a row vector with its Jacobian: ``vᵀ · ∂f/∂x``.
 
     Parameters
@@ -294,7 +312,7 @@ def vjp(function: Callable[..., Any], inputs: Any, cotangents: Any = None, creat
         An input without influence has the product 0.
     """
     xs = _leaves(_as_tuple(inputs))
-    outputs = function(*xs)
+    outputs = _outputs(function, xs)
     ys = _as_tuple(outputs)
     found = grad(ys, xs, cotangents, create_graph, allow_unused=True)
     products = tuple([x.zeros_like() if g is None else g for x, g in zip(xs, found)])
@@ -324,16 +342,16 @@ def jvp(function: Callable[..., Any], inputs: Any, tangents: Any, create_graph: 
     if [tuple(x.shape) for x in xs] != [tuple(v.shape) for v in vs]:
         raise ShapeError("jvp", got=f"tangents of shapes {[tuple(v.shape) for v in vs]}",
                          wanted=f"those of the inputs, {[tuple(x.shape) for x in xs]}")
-    outputs = function(*xs)
+    outputs = _outputs(function, xs)
     ys = _as_tuple(outputs)
-    dummies = tuple([y.zeros_like().requires_grad_() for y in ys])
     live = [i for i, y in enumerate(ys) if y.requires_grad]
+    dummies = {i: ys[i].zeros_like().requires_grad_() for i in live}
     products = [y.zeros_like() for y in ys]
     if live:
-        rows = grad([ys[i] for i in live], xs, [dummies[i] for i in live], create_graph=True, allow_unused=True)
+        rows = grad([ys[i] for i in live], xs, list(dummies.values()), create_graph=True, allow_unused=True)
         used = [(row, v) for row, v in zip(rows, vs) if row is not None and row.requires_grad]
         if used:
-            found = grad([row for row, _ in used], [dummies[i] for i in live], [v for _, v in used], create_graph,
+            found = grad([row for row, _ in used], list(dummies.values()), [v for _, v in used], create_graph,
                          retain_graph=True, allow_unused=True)
             for i, product in zip(live, found):
                 products[i] = products[i] if product is None else product

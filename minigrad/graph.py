@@ -1,8 +1,8 @@
 """The recorded graph: nodes, edges, an iterative walk, and the hooks that wait at an edge. No mathematics.
 
-An *edge* is the key under which the engine files a gradient: a `Node` stands for its output 0, a tuple ``(Node, k)`` for
-its output k, and a Tensor for itself, a leaf. Nodes point to what they were computed from and never back, and hold raw
-arrays, never a Tensor but a leaf: there is no cycle, so a graph that is dropped is freed at once.
+An *edge* is the key under which the engine files a gradient: a `Node` stands for its output 0, a tuple ``(Node, k)``
+for its output k, and a Tensor for itself, a leaf. Nodes point to what they were computed from and never back, and hold
+raw arrays, never a Tensor but a leaf: there is no cycle, so a graph that is dropped is freed at once.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ class Methods:
     __ge__ = ops.greater_equal
     __lt__ = ops.less
     __le__ = ops.less_equal
-    __eq__ = ops.equal  # type: ignore[assignment]
-    __ne__ = ops.not_equal  # type: ignore[assignment]
+    __eq__ = ops.equal
+    __ne__ = ops.not_equal
     __and__ = ops.logical_and
     __or__ = ops.logical_or
     __invert__ = ops.logical_not
@@ -67,6 +67,8 @@ class Methods:
     rsqrt = ops.rsqrt
     square = ops.square
     sign = ops.sign
+    sin = ops.sin
+    cos = ops.cos
     tanh = ops.tanh
     erf = ops.erf
     sigmoid = ops.sigmoid

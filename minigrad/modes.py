@@ -20,7 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class Mode:
     """recording: do operations leave nodes; scope: the layers being called; observers: who is told of every event;
-    recomputing: a forward pass runs a second time, so that nothing may be counted twice."""
+    recomputing: a forward pass runs a second time, so that nothing may be counted twice.
+    """
 
     __slots__ = ("recording", "scope", "observers", "recomputing")
 
@@ -32,7 +33,7 @@ class Mode:
         return Mode(*(changes.get(name, getattr(self, name)) for name in Mode.__slots__))
 
 
-_mode: ContextVar[Mode] = ContextVar("minigrad.mode", default=Mode(True, None, (), False))
+_mode: ContextVar[Mode] = ContextVar("minigrad.mode", default=Mode(True, None, (), False))  # noqa: B039 - never changed
 current = _mode.get
 enter = _mode.set
 leave = _mode.reset

@@ -33,6 +33,9 @@ class Traced:
     requires_grad: bool
     edge: Any
     result: ClassVar[type]
+    constant: Callable[[Any], Any]
+    detach: Callable[[], Any]
+    astype: Callable[[Any], Any]
 
 
 # ------------------------------------------------------------------ what backward needs is declared
@@ -57,9 +60,9 @@ class Op:
         a tuple with the gradient of every input, or None. `saved` holds what `keeps` declares, in that order; an output
         without a gradient gives None in its place.
 
-    On ``self`` stand hyper-parameters and shapes only. Arrays that backward needs come through `saved`: the engine turns
-    them back into Tensors with their history when a graph of the backward pass is wanted. That one rule is what makes
-    derivatives right at every order.
+    On ``self`` stand hyper-parameters and shapes only. Arrays that backward needs come through `saved`: the engine
+    turns them back into Tensors with their history when a graph of the backward pass is wanted. That one rule is what
+    makes derivatives right at every order.
 
     Class attributes
     ----------------
@@ -113,7 +116,7 @@ class Op:
 
 
 def apply(op: Op, *xs: Any) -> Any:
-    """Run `op` on arrays, numbers, None and Tensors. Without a Tensor among them, arrays come back and nothing is recorded.
+    """Run `op` on arrays, numbers, None and Tensors. Without a Tensor among them, arrays come back unrecorded.
 
     Raises
     ------
@@ -152,7 +155,7 @@ def apply(op: Op, *xs: Any) -> Any:
     cls = tensor.result
     tensors = []
     for k, o in enumerate(outs):
-        t = new(cls)
+        t: Any = new(cls)
         t.data = o
         t.grad = t.name = None
         t.requires_grad = live = node is not None and k < op.n_out
@@ -163,7 +166,8 @@ def apply(op: Op, *xs: Any) -> Any:
     return tuple(tensors) if op.several else tensors[0]
 
 
-def record(op: Op, ins: list[Any], outs: tuple[Any, ...], edges: list[Any], needs: tuple[bool, ...], scope: Any) -> Node:
+def record(op: Op, ins: list[Any], outs: tuple[Any, ...], edges: list[Any], needs: tuple[bool, ...],
+           scope: Any) -> Node:
     """The node of one operation that was just computed."""
     node: Node = new(Node)
     node.op, node.edges, node.needs, node.scope, node.seq = op, tuple(edges), needs, scope, tick()
@@ -176,7 +180,7 @@ def record(op: Op, ins: list[Any], outs: tuple[Any, ...], edges: list[Any], need
 
 
 def apply2(op: Op, a: Any, b: Any) -> Any:
-    """`apply` unrolled for two inputs and one output: the path of every arithmetic operator, so it is written for speed."""
+    """`apply` unrolled for two inputs and one output: the way of every arithmetic operator, written for speed."""
     mode = current()
     if isinstance(a, Traced):
         x, tensor = a.data, a
@@ -198,13 +202,16 @@ def apply2(op: Op, a: Any, b: Any) -> Any:
         return z
     if z.__class__ is not ndarray:
         z = as_array(z)
-    t = new(tensor.result)
+    t: Any = new(tensor.result)
     t.data = z
     t.grad = t.name = None
     if (track_a or track_b) and mode.recording and op.differentiable:
         node: Node = new(Node)
         node.op = op
-        node.edges = ((a if a.edge is None else a.edge) if track_a else None, (b if b.edge is None else b.edge) if track_b else None)
+        node.edges = (
+            (a if a.edge is None else a.edge) if track_a else None,
+            (b if b.edge is None else b.edge) if track_b else None,
+        )
         node.needs = needs = (track_a, track_b)
         node.scope = mode.scope
         node.seq = tick()
@@ -265,7 +272,7 @@ def restore(gradient: Any, like: tuple[tuple[int, ...], Any] | None) -> Any:
 
 
 def value(x: Any) -> Any:
-    """The array of a Tensor, anything else unchanged: for decisions that a text takes on values, never for derivatives."""
+    """The array of a Tensor, else `x`: for decisions that a text takes on values, never for derivatives."""
     return x.data if isinstance(x, Traced) else x
 
 

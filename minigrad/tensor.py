@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -43,7 +44,7 @@ def _array(data: Any, dtype: Any) -> Any:
 
 
 def _floating(dtype: Any) -> bool:
-    return dtype.kind == "f" or dtype.name == "bfloat16"
+    return bool(dtype.kind == "f" or dtype.name == "bfloat16")
 
 
 class Tensor(Methods, Traced):
@@ -262,7 +263,8 @@ class Tensor(Methods, Traced):
 
     def __reduce__(self) -> Any:
         if self.edge is not None:
-            raise GraphError("pickle", got=f"a result of {self.node.op.name}", wanted="a leaf", hint="detach() it first")
+            raise GraphError("pickle", got=f"a result of {self.node.op.name}", wanted="a leaf",
+                             hint="detach() it first")
         return _rebuild, (type(self), self.numpy(), str(self.device), self.requires_grad, self.name)
 
     # ---------------------------------------------------------------- the graph
@@ -304,7 +306,7 @@ class Tensor(Methods, Traced):
         engine.backward(self, gradient, create_graph, retain_graph)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
-        """Call `hook` with the total gradient of this Tensor, once per backward; what it returns, if anything, replaces it.
+        """Call `hook` with the total gradient of this Tensor, once per backward; what it returns replaces it.
 
         Returns
         -------
@@ -317,18 +319,8 @@ class Tensor(Methods, Traced):
 
     def retain_grad(self) -> None:
         """Let `backward` fill the `.grad` of this result, as it does for leaves."""
-        if self.edge is None:
-            return
-        import weakref
-
-        reference = weakref.ref(self)
-
-        def keep(gradient: Tensor) -> None:
-            tensor = reference()
-            if tensor is not None:
-                tensor.grad = gradient if tensor.grad is None else tensor.grad + gradient
-
-        self.register_hook(keep)
+        if self.edge is not None and not any(isinstance(h, _Retain) and h.of() is self for h in hooks.at(self.edge)):
+            self.register_hook(_Retain(self))
 
     # ---------------------------------------------------------------- the one way to write, and moving
 
@@ -387,15 +379,27 @@ class Tensor(Methods, Traced):
 Tensor.result = Tensor
 
 
+class _Retain:
+    """The hook of `retain_grad`. It does not keep its Tensor alive, and copies: hooks see what others use too."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.of = weakref.ref(tensor)
+
+    def __call__(self, gradient: Tensor) -> None:
+        tensor = self.of()
+        if tensor is not None:
+            tensor.grad = gradient.clone() if tensor.grad is None else tensor.grad + gradient
+
+
 def _names_device(spec: Any) -> bool:
     return isinstance(spec, Device) or (isinstance(spec, str) and spec.split(":")[0] in ("cpu", "cuda", "auto"))
 
 
-def _rebuild(kind: type, array: np.ndarray, device: str, requires_grad: bool, name: str | None) -> Tensor:
+def _rebuild(kind: type[Tensor], array: np.ndarray, device: str, requires_grad: bool, name: str | None) -> Tensor:
     """Unpickle a Tensor."""
     tensor = kind.__new__(kind)
     Tensor.__init__(tensor, array, requires_grad, device=device, name=name)
-    return tensor  # type: ignore[no-any-return]
+    return tensor
 
 
 class Parameter(Tensor):

@@ -2,9 +2,9 @@
 
 A graph may hold an array that is later written in place (an optimizer's step, `Tensor.assign`); its backward would then
 be silently wrong. Each node carries the tick at which it was made, and each write logs the tick at which it happened,
-under the object that owns the memory and the range of bytes. A saved array is stale if a write that overlaps it is newer
-than its node. Forward pays nothing for this; backward pays one comparison of integers per node, because the newest tick
-of all writes is looked at first. Views and `detach()` need no care of their own: they have the same owner.
+under the object that owns the memory and the range of bytes. A saved array is stale if a write that overlaps it is
+newer than its node. Forward pays nothing for this; backward pays one comparison of integers per node, because the
+newest tick of all writes is looked at first. Views and `detach()` need no care of their own: they have the same owner.
 Writes through raw arrays (``tensor.numpy()[...] = 1``) are not seen.
 """
 
@@ -30,7 +30,7 @@ def newest_write() -> int:
 
 def wrote(array: Array) -> None:
     """Log that the elements of `array` were changed in place just now."""
-    global _newest
+    global _newest  # noqa: PLW0603 - one clock for the process, as for `tick`
     owner, low, high = memory(array)
     key = id(owner)
     entry = _log.get(key)

@@ -5,30 +5,90 @@ runs on Tensors with these. Given arrays and no Tensor, every function computes 
 """
 
 from minigrad.ops.activation import (
-    gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, softplus,
+    gelu,
+    leaky_relu,
+    log_softmax,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
 )
 from minigrad.ops.arithmetic import (
-    add, clip, divide, equal, greater, greater_equal, less, less_equal, logical_and, logical_not, logical_or, maximum,
-    minimum, multiply, not_equal, power, subtract, where,
+    add,
+    clip,
+    divide,
+    equal,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    maximum,
+    minimum,
+    multiply,
+    not_equal,
+    power,
+    subtract,
+    where,
 )
 from minigrad.ops.convolution import convolution
 from minigrad.ops.creation import full_like, ones_like, zeros_like
 from minigrad.ops.elementwise import (
-    abs, cast, clone, erf, exp, expm1, isfinite, isnan, log, log1p, move, negative, rsqrt, sign, sqrt, square,
-    stop_gradient, tanh,
+    abs,
+    cast,
+    clone,
+    cos,
+    erf,
+    exp,
+    expm1,
+    isfinite,
+    isnan,
+    log,
+    log1p,
+    move,
+    negative,
+    rsqrt,
+    sign,
+    sin,
+    sqrt,
+    square,
+    stop_gradient,
+    tanh,
 )
 from minigrad.ops.indexing import getitem, index_add
 from minigrad.ops.loss import cross_entropy
 from minigrad.ops.matmul import linear, matmul
 from minigrad.ops.normalization import batch_norm, batch_norm_inference, layer_norm, moments, normalize, scale_shift
 from minigrad.ops.pooling import avg_pool, flat_indices, max_pool
-from minigrad.ops.random import Generator, default_generator, dropout, manual_seed
+from minigrad.ops.random import dropout
 from minigrad.ops.reduction import logsumexp, max, mean, min, std, sum, var
 from minigrad.ops.shape import (
-    broadcast_to, concat, expand_dims, flatten, matrix_transpose, moveaxis, permute_dims, reshape, squeeze, stack,
+    broadcast_to,
+    concat,
+    expand_dims,
+    flatten,
+    matrix_transpose,
+    moveaxis,
+    permute_dims,
+    reshape,
+    squeeze,
+    stack,
     swapaxes,
 )
 
-astype = cast
+astype = cast  # the array API's name for it
 
-__all__ = [name for name in globals() if not name.startswith("_")]
+__all__ = [
+    "abs", "add", "astype", "avg_pool", "batch_norm", "batch_norm_inference", "broadcast_to", "cast", "clip",
+    "clone", "concat", "convolution", "cos", "cross_entropy", "divide", "dropout", "equal", "erf", "exp",
+    "expand_dims", "expm1", "flat_indices", "flatten", "full_like", "gelu", "getitem", "greater", "greater_equal",
+    "index_add", "isfinite", "isnan", "layer_norm", "leaky_relu", "less", "less_equal", "linear", "log", "log1p",
+    "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "matmul", "matrix_transpose", "max",
+    "max_pool", "maximum", "mean", "min", "minimum", "moments", "move", "moveaxis", "multiply", "negative",
+    "normalize", "not_equal", "ones_like", "permute_dims", "power", "relu", "reshape", "rsqrt", "scale_shift",
+    "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "sqrt", "square", "squeeze", "stack", "std",
+    "stop_gradient", "subtract", "sum", "swapaxes", "tanh", "var", "where", "zeros_like",
+]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, namespace
-from minigrad.op import Op, apply, inputs, outputs, value
-from minigrad.ops.elementwise import cast, erf, stop_gradient
+from minigrad.backend import namespace
+from minigrad.op import Op, apply, inputs, outputs, total
+from minigrad.ops.elementwise import erf, narrowed, stop_gradient, widened
 from minigrad.ops.shape import normalize_axes
 
 __all__ = ["gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "silu", "softmax", "softplus"]
@@ -53,7 +53,7 @@ class Sigmoid(Op):
 
     def forward(self, x):
         with np.errstate(over="ignore"):
-            return 1 / (1 + namespace(x).exp(-x))
+            return 1 / (1 + namespace(x).exp(x * -1.0))  # -x would wrap around in unsigned integers
 
     def backward(self, saved, needs, gy):
         y = saved[0]
@@ -66,12 +66,13 @@ class GELU(Op):
     keeps = inputs(0)
 
     def forward(self, x):
-        return x * ((erf(x * math.sqrt(0.5)) + 1) * 0.5)
+        wide = widened(x)
+        return narrowed(wide * ((erf(wide * math.sqrt(0.5)) + 1) * 0.5), x.dtype)
 
     def backward(self, saved, needs, gy):
-        x = saved[0]
+        x = widened(saved[0])
         density = namespace(x).exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
-        return (gy * ((erf(x * math.sqrt(0.5)) + 1) * 0.5 + x * density),)
+        return (gy * narrowed((erf(x * math.sqrt(0.5)) + 1) * 0.5 + x * density, gy.dtype),)
 
 
 class GELUTanh(Op):
@@ -80,16 +81,17 @@ class GELUTanh(Op):
     keeps = inputs(0)
 
     def forward(self, x):
-        return x * ((self._tanh(x) + 1) * 0.5)
+        wide = widened(x)
+        return narrowed(wide * ((self._tanh(wide) + 1) * 0.5), x.dtype)
 
     def _tanh(self, x):
         return namespace(x).tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi))
 
     def backward(self, saved, needs, gy):
-        x = saved[0]
+        x = widened(saved[0])
         t = self._tanh(x)
         slope = (x * x * (3 * 0.044715) + 1) * math.sqrt(2 / math.pi)
-        return (gy * ((t + 1) * 0.5 + x * (1 - t * t) * slope * 0.5),)
+        return (gy * narrowed((t + 1) * 0.5 + x * (1 - t * t) * slope * 0.5, gy.dtype),)
 
 
 class SiLU(Op):
@@ -117,9 +119,9 @@ class Softplus(Op):
 
     def forward(self, x):
         xp = namespace(x)
-        t = x * self.beta
+        t = widened(x) * self.beta
         curved = xp.log1p(xp.exp(xp.minimum(t, float(self.threshold)))) * (1 / self.beta)
-        return xp.where(t > self.threshold, x, curved)
+        return narrowed(xp.where(t > self.threshold, x, curved), x.dtype)
 
     def backward(self, saved, needs, gy):
         t = saved[0] * self.beta
@@ -137,13 +139,13 @@ class Softmax(Op):
 
     def forward(self, x):
         xp = namespace(x)
-        wide = cast(x, accumulation_dtype(value(x).dtype))
+        wide = widened(x)
         e = xp.exp(wide - xp.max(stop_gradient(wide), axis=self.axis, keepdims=True))
-        return cast(e / xp.sum(e, axis=self.axis, keepdims=True), x.dtype)
+        return narrowed(e / xp.sum(e, axis=self.axis, keepdims=True), x.dtype)
 
     def backward(self, saved, needs, gy):
         y = saved[0]
-        return (y * (gy - namespace(gy).sum(gy * y, axis=self.axis, keepdims=True)),)
+        return (y * (gy - total(gy * y, (self.axis,), True)),)
 
 
 class LogSoftmax(Op):
@@ -157,13 +159,12 @@ class LogSoftmax(Op):
 
     def forward(self, x):
         xp = namespace(x)
-        wide = cast(x, accumulation_dtype(value(x).dtype))
+        wide = widened(x)
         d = wide - xp.max(stop_gradient(wide), axis=self.axis, keepdims=True)
-        return cast(d - xp.log(xp.sum(xp.exp(d), axis=self.axis, keepdims=True)), x.dtype)
+        return narrowed(d - xp.log(xp.sum(xp.exp(d), axis=self.axis, keepdims=True)), x.dtype)
 
     def backward(self, saved, needs, gy):
-        xp = namespace(gy)
-        return (gy - xp.exp(saved[0]) * xp.sum(gy, axis=self.axis, keepdims=True),)
+        return (gy - namespace(gy).exp(saved[0]) * total(gy, (self.axis,), True),)
 
 
 _RELU, _SIGMOID, _GELU, _GELU_TANH, _SILU = ReLU(), Sigmoid(), GELU(), GELUTanh(), SiLU()

@@ -1,4 +1,4 @@
-"""Functions of two or three elements: arithmetic, powers, extremes, choices and comparisons. All broadcast as NumPy does."""
+"""Functions of two or three elements: arithmetic, powers, extremes, choices, comparisons. All broadcast."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import namespace
-from minigrad.op import Op, apply, apply2, inputs, outputs
 from minigrad.errors import ArgumentError
+from minigrad.op import Op, apply, apply2, inputs, outputs
 
 __all__ = ["add", "clip", "divide", "equal", "greater", "greater_equal", "less", "less_equal", "logical_and",
            "logical_not", "logical_or", "maximum", "minimum", "multiply", "not_equal", "power", "subtract", "where"]
@@ -70,7 +70,7 @@ class Divide(Op):
 class Power(Op):
     """z = xʸ;   gx = gz·y·x^(y−1), which is 0 where y = 0;   gy = gz·z·ln x, which is 0 where x = 0 and y ≥ 0
 
-    Those two limits are chosen before the power is taken, not masked after it, so that no 0·∞ is left for the next order.
+    Those two limits are chosen before the power is taken, not masked after it: no 0·∞ is left for the next order.
     """
 
     keeps = inputs(0) + inputs(1) + outputs(0, when=1)
@@ -150,7 +150,7 @@ class Where(Op):
 
 
 class Clip(Op):
-    """z = min(max(x, low), high), either bound may be absent;   gx = gz where low ≤ x ≤ high (at the bounds too, as torch's)"""
+    """z = min(max(x, low), high), either may be absent;   gx = gz where low ≤ x ≤ high, at the bounds too"""
 
     keeps = inputs(0, 1, 2)
     broadcasts = True

@@ -17,7 +17,7 @@ from typing import Any
 
 from minigrad.backend import namespace
 from minigrad.errors import ArgumentError, ShapeError
-from minigrad.op import Op, apply, inputs
+from minigrad.op import Op, apply, inputs, total
 from minigrad.ops.reduction import sum
 
 __all__ = ["convolution", "output_length", "windows"]
@@ -40,6 +40,7 @@ class _Geometry(Op):
     """Strides, paddings (before, after), dilations and groups; and the arithmetic of columns for them."""
 
     __slots__ = ("stride", "padding", "dilation", "groups")
+    broadcasts = True  # not in shape, but inputs may differ in dtype
 
     def __init__(self, stride, padding, dilation, groups):
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
@@ -74,7 +75,8 @@ class _Geometry(Op):
             return x
         shape = tuple(n + b + a for n, (b, a) in zip(x.shape[2:], self.padding))
         out = namespace(x).zeros((*x.shape[:2], *shape), dtype=x.dtype)
-        out[(slice(None), slice(None)) + self._inner(x.shape[2:])] = x
+        inner = (slice(None), slice(None), *self._inner(x.shape[2:]))
+        out[inner] = x
         return out
 
     def _inner(self, spatial):
@@ -94,7 +96,7 @@ class _Geometry(Op):
 
 
 class Convolution(_Geometry):
-    """y[n,o,p] = Σ_{c,k} x[n,c,p·stride + k·dilation − padding]·w[o,c,k] + b[o];   gradients: the adjoints below, gb = Σ gy
+    """y[n,o,p] = Σ_{c,k} x[n,c,p·stride + k·dilation − padding]·w[o,c,k] + b[o];   gradients: the two below, gb = Σ gy
 
     x (N, C, …), w (O, C/groups, …), b (O,) or absent, y (N, O, …).
     """
@@ -158,7 +160,7 @@ class ConvolutionWeight(_Geometry):
         out = gy.shape[1] // self.groups
         rows = xp.reshape(gy, (gy.shape[0], self.groups, out, math.prod(gy.shape[2:])))
         products = xp.matmul(rows, xp.matrix_transpose(self.columns(x, self.kernel)))
-        return xp.reshape(xp.sum(products, axis=0), (gy.shape[1], x.shape[1] // self.groups, *self.kernel))
+        return xp.reshape(total(products, (0,), False), (gy.shape[1], x.shape[1] // self.groups, *self.kernel))
 
     def backward(self, saved, needs, h):
         gy, x = saved
@@ -201,7 +203,7 @@ def convolution(x: Any, weight: Any, bias: Any, stride: tuple[int, ...], padding
         raise ShapeError(where, got=got, wanted="input (N, C, …) and weight (O, C/groups, …) of one rank")
     if x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
         raise ShapeError(where, got=f"{got}, groups {groups}",
-                         wanted=f"{weight.shape[1] * groups} input channels, and groups that divide the output channels")
+                         wanted=f"{weight.shape[1] * groups} input channels, groups that divide the outputs")
     if bias is not None and tuple(bias.shape) != (weight.shape[0],):
         raise ShapeError(where, got=f"bias {tuple(bias.shape)}", wanted=f"({weight.shape[0]},)")
     op = Convolution(stride, padding, dilation, groups)

@@ -11,7 +11,7 @@ __all__ = ["full_like", "ones_like", "zeros_like"]
 
 
 def full_like(x: Any, fill: float, dtype: Any = None) -> Any:
-    """A constant of the shape, device and (unless another is given) dtype of `x`: a Tensor for a Tensor, else an array."""
+    """A constant of the shape, device and, unless given, dtype of `x`: a Tensor for a Tensor, else an array."""
     array = value(x)
     made = namespace(array).full_like(array, fill, dtype=dtype)
     return x.constant(made) if isinstance(x, Traced) else made

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import astype, copied, namespace, transfer
+from minigrad.backend import accumulation_dtype, astype, copied, namespace, transfer
 from minigrad.op import Op, Traced, apply, inputs, outputs
 
-__all__ = ["abs", "cast", "clone", "erf", "exp", "expm1", "isfinite", "isnan", "log", "log1p", "move", "negative",
-           "rsqrt", "sign", "sqrt", "square", "stop_gradient", "tanh"]
+__all__ = ["abs", "cast", "clone", "cos", "erf", "exp", "expm1", "isfinite", "isnan", "log", "log1p", "move",
+           "narrowed", "negative", "rsqrt", "sign", "sin", "sqrt", "square", "stop_gradient", "tanh", "widened"]
 
 
 class Negative(Op):
@@ -126,6 +126,30 @@ class Tanh(Op):
         return (gy * (1 - y * y),)
 
 
+class Sin(Op):
+    """y = sin x;   gx = gy·cos x"""
+
+    keeps = inputs(0)
+
+    def forward(self, x):
+        return namespace(x).sin(x)
+
+    def backward(self, saved, needs, gy):
+        return (gy * namespace(gy).cos(saved[0]),)
+
+
+class Cos(Op):
+    """y = cos x;   gx = −gy·sin x"""
+
+    keeps = inputs(0)
+
+    def forward(self, x):
+        return namespace(x).cos(x)
+
+    def backward(self, saved, needs, gy):
+        return (-(gy * namespace(gy).sin(saved[0])),)
+
+
 class Abs(Op):
     """y = |x|;   gx = gy·sign x, which is 0 at 0"""
 
@@ -168,18 +192,18 @@ class IsFinite(Op):
 class Erf(Op):
     """y = 2/√π ∫₀ˣ e^(−t²) dt;   gx = gy · 2/√π · e^(−x²)
 
-    Rational Chebyshev approximations on |x| ≤ 0.46875, ≤ 4 and beyond: W. J. Cody, Rational Chebyshev approximations for
-    the error function, Math. Comp. 23 (1969); within 2 units in the last place of float64.
+    Rational Chebyshev approximations on |x| ≤ 0.46875, ≤ 4 and beyond (W. J. Cody, Rational Chebyshev approximations
+    for the error function, Math. Comp. 23, 1969); within 2 units in the last place of float64.
     """
 
     keeps = inputs(0)
 
     def forward(self, x):
-        return _erf(x)
+        return narrowed(_erf(widened(x)), x.dtype)
 
     def backward(self, saved, needs, gy):
-        x = saved[0]
-        return (gy * (namespace(x).exp(-(x * x)) * (2 / math.sqrt(math.pi))),)
+        x = widened(saved[0])
+        return (gy * narrowed(namespace(x).exp(-(x * x)) * (2 / math.sqrt(math.pi)), gy.dtype),)
 
 
 _NEAR = ((1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2,
@@ -271,7 +295,7 @@ class Move(Op):
 
 _NEGATIVE, _EXP, _EXPM1, _LOG, _LOG1P, _SQRT, _RSQRT = Negative(), Exp(), Expm1(), Log(), Log1p(), Sqrt(), Rsqrt()
 _SQUARE, _TANH, _ABS, _SIGN, _ERF, _CLONE = Square(), Tanh(), Abs(), Sign(), Erf(), Clone()
-_ISNAN, _ISFINITE = IsNan(), IsFinite()
+_SIN, _COS, _ISNAN, _ISFINITE = Sin(), Cos(), IsNan(), IsFinite()
 
 
 def negative(x: Any) -> Any:
@@ -319,6 +343,16 @@ def tanh(x: Any) -> Any:
     return apply(_TANH, x)
 
 
+def sin(x: Any) -> Any:
+    """Sine of an angle in radians."""
+    return apply(_SIN, x)
+
+
+def cos(x: Any) -> Any:
+    """Cosine of an angle in radians."""
+    return apply(_COS, x)
+
+
 def abs(x: Any) -> Any:
     """|x|; its derivative at 0 is 0."""
     return apply(_ABS, x)
@@ -345,11 +379,21 @@ def erf(x: Any) -> Any:
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """`x` in another dtype; `x` itself if it has that dtype already. Casting to integers or bool ends differentiation."""
+    """`x` in another dtype; itself if it has that already. Casting to integers or bool ends differentiation."""
     dtype = np.dtype(dtype)
     if x.dtype == dtype:
         return x
     return apply((CastToInteger if dtype.kind in "biu" else Cast)(dtype), x)
+
+
+def widened(x: Any) -> Any:
+    """`x` in the dtype in which its sums are taken: half types in float32, where squares and powers do not overflow."""
+    return cast(x, accumulation_dtype(x.dtype))
+
+
+def narrowed(y: Any, dtype: Any) -> Any:
+    """`y` in the half type it was `widened` from; other dtypes never were, and a cast back to integers truncates."""
+    return y if accumulation_dtype(dtype) == dtype else cast(y, dtype)
 
 
 def clone(x: Any) -> Any:

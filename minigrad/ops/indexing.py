@@ -56,10 +56,16 @@ def _repeats(key: Any) -> bool:
 
 
 def _plain(part: Any) -> Any:
-    """One part of a key with Tensors and lists as arrays."""
+    """One part of a key, with Tensors and sequences as arrays. Tensors are copied: they may be written to later."""
     if isinstance(part, Traced):
-        return part.data
-    return np.asarray(part, dtype=None if len(part) else np.int64) if isinstance(part, list) else part
+        return part.data.copy()
+    if isinstance(part, (list, tuple, range)):
+        return np.asarray(part, dtype=None if len(part) else np.int64)
+    return part
+
+
+def _key(key: Any) -> Any:
+    return tuple(_plain(part) for part in key) if isinstance(key, tuple) else _plain(key)
 
 
 def getitem(x: Any, key: Any) -> Any:
@@ -70,10 +76,9 @@ def getitem(x: Any, key: Any) -> Any:
     ShapeError
         An index is out of range or the key has too many parts.
     """
-    key = tuple(_plain(part) for part in key) if isinstance(key, tuple) else _plain(key)
-    return apply(GetItem(key), x)
+    return apply(GetItem(_key(key)), x)
 
 
 def index_add(x: Any, key: Any, shape: tuple[int, ...]) -> Any:
     """Zeros of `shape` with `x` added at `key`; where the key names an element twice, both are added."""
-    return apply(IndexAdd(key, shape), x)
+    return apply(IndexAdd(_key(key), shape), x)

@@ -48,10 +48,11 @@ class Linear(Op):
         x, w = saved
         xp = namespace(gy)
         gx = xp.matmul(gy, w) if needs[0] else None
-        rows = xp.reshape(gy, (math.prod(gy.shape[:-1]), gy.shape[-1])) if needs[1] or needs[2] else None
         gw = gb = None
+        count = math.prod(gy.shape[:-1])
+        rows = xp.reshape(gy, (count, gy.shape[-1]))
         if needs[1]:
-            columns = xp.matrix_transpose(xp.reshape(x, (rows.shape[0], x.shape[-1])))
+            columns = xp.matrix_transpose(xp.reshape(x, (count, x.shape[-1])))
             gw = xp.matrix_transpose(xp.matmul(columns, rows))  # laid out like a weight that Linear made
         if needs[2]:
             gb = total(rows, (0,), False)

@@ -1,7 +1,7 @@
 """The normalizations: one family, one text.
 
-Elements that share statistics form a set S of m values: for BatchNorm a channel of the batch, for LayerNorm the last axes
-of one example. With ⟨·⟩ the mean over S,
+Elements that share statistics form a set S of m values: for BatchNorm a channel of the batch, for LayerNorm the last
+axes of one example. With ⟨·⟩ the mean over S,
 
     μ = ⟨x⟩    σ² = ⟨(x − μ)²⟩    r = (σ² + ε)^−½    x̂ = (x − μ)·r    y = γ·x̂ + β
 
@@ -32,10 +32,10 @@ __all__ = ["batch_norm", "batch_norm_inference", "layer_norm", "moments", "norma
 def moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     """Mean and biased variance over `axes`, which stay with length 1; in float32 or wider.
 
-    The statistics are taken of x − s, with s one value of each set, held constant: any s gives the same derivatives, and
-    a set of equal values gives exactly that value and variance 0. The mean is then refined by the mean of what is left,
-    which is rounding error (E[x²] − E[x]² would lose all digits at a mean of 10⁴). Where a square overflows, float64 is
-    used: only then is the variance of finite values not finite.
+    The statistics are taken of x − s, with s one value of each set, held constant: any s gives the same derivatives,
+    and a set of equal values gives exactly that value and variance 0. The mean is then refined by the mean of what is
+    left, which is rounding error (E[x²] − E[x]² would lose all digits at a mean of 10⁴). Where a square overflows,
+    float64 is used: only then is the variance of finite values not finite.
     """
     x = cast(x, accumulation_dtype(value(x).dtype))
     xp = namespace(x)
@@ -70,10 +70,9 @@ def normalize(x: Any, mean: Any, rstd: Any) -> Any:
 
 def scale_shift(x: Any, weight: Any, bias: Any, shape: tuple[int, ...]) -> Any:
     """γ·x̂ + β, with γ and β (either may be None) viewed in `shape`, which broadcasts against x̂."""
-    xp = namespace(x)
     if weight is not None:
-        x = xp.reshape(weight, shape) * x
-    return x if bias is None else x + xp.reshape(bias, shape)
+        x = namespace(weight).reshape(weight, shape) * x
+    return x if bias is None else x + namespace(bias).reshape(bias, shape)
 
 
 class Normalization(Op):
@@ -84,7 +83,9 @@ class Normalization(Op):
     """
 
     __slots__ = ("axes", "param_shape", "eps", "_parameter")
+    _parameter: tuple[int, ...]
     n_out = 4
+    broadcasts = True  # γ and β against x, and they may differ from it and from each other in dtype
     keeps = inputs(0, when=(0, 1)) + inputs(1, when=0) + outputs(1, 3, when=(0, 1))
 
     def __init__(self, axes, param_shape, eps):
@@ -92,7 +93,7 @@ class Normalization(Op):
 
     def forward(self, x, weight, bias):
         parameter = bias if weight is None else weight
-        self._parameter = None if parameter is None else (parameter.shape, parameter.dtype)
+        self._parameter = () if parameter is None else parameter.shape
         mean, variance = moments(x, self.axes)
         rstd = rsqrt(variance + self.eps)
         y = scale_shift(normalize(cast(x, mean.dtype), mean, rstd), weight, bias, self.param_shape)
@@ -113,7 +114,6 @@ class Normalization(Op):
                 gbias = self._to_parameter(wide)
         if needs[0]:
             gx = self._through_statistics(gx, x, mean, rstd, gmean, gvariance, grstd)
-            gx = None if gx is None else cast(gx, x.dtype)
         return gx, gweight, gbias
 
     def _weight_of_one(self, shape):
@@ -145,9 +145,8 @@ class Normalization(Op):
         return gx
 
     def _to_parameter(self, g):
-        """Sum to the shape of γ and β, in their dtype."""
-        shape, dtype = self._parameter
-        return cast(namespace(g).reshape(sum_to(g, self.param_shape), shape), dtype)
+        """Sum to the shape of γ and β."""
+        return namespace(g).reshape(sum_to(g, self.param_shape), self._parameter)
 
 
 class BatchNorm(Normalization):
@@ -261,7 +260,8 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
             "batch_norm", got=f"input of shape {tuple(x.shape)}", wanted="more than one value per channel in training",
             hint="Drop a last batch of one (drop_last=True), switch to evaluation (.eval()), or use layer_norm")
     axes = (0, *range(2, x.ndim))
-    return apply(BatchNorm(axes, shape, eps), x, weight, bias)
+    y, mean, variance, rstd = apply(BatchNorm(axes, shape, eps), x, weight, bias)
+    return y, mean, variance, rstd
 
 
 def batch_norm_inference(x: Any, mean: Any, variance: Any, weight: Any = None, bias: Any = None,

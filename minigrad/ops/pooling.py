@@ -9,13 +9,15 @@ from minigrad.backend import namespace
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.op import Op, apply, inputs, outputs, value
 from minigrad.ops.convolution import windows
+from minigrad.ops.elementwise import narrowed, widened
 
 __all__ = ["avg_pool", "flat_indices", "max_pool"]
 
 
 class _Windows(Op):
     """The geometry of pooling. `lengths` are those of the output; `padding` is (before, after) per axis, where *after*
-    may exceed what was asked for, so that the last window of `ceil_mode` fits."""
+    may exceed what was asked for, so that the last window of `ceil_mode` fits.
+    """
 
     __slots__ = ("kernel", "stride", "padding", "dilation", "lengths")
 
@@ -44,7 +46,7 @@ class _Windows(Op):
 
     def inner(self, spatial):
         """The slices of a padded array that hold the input."""
-        return (slice(None), slice(None)) + tuple(slice(b, b + n) for n, (b, _) in zip(spatial, self.padding))
+        return (slice(None), slice(None), *(slice(b, b + n) for n, (b, _) in zip(spatial, self.padding)))
 
     def empty_padded(self, like, spatial):
         """Zeros of the padded shape."""
@@ -54,7 +56,8 @@ class _Windows(Op):
 
 class MaxPool(_Windows):
     """y = the largest element under each window, and which place of the window holds it (the first of equals);
-    gx = gy at that place"""
+    gx = gy at that place
+    """
 
     __slots__ = ("_spatial",)
     n_aux = 1
@@ -224,17 +227,17 @@ def avg_pool(x: Any, kernel: tuple[int, ...], stride: tuple[int, ...], padding: 
     geometry = _geometry("avg_pool", x, kernel, stride, padding, ones, ceil_mode)
     if divisor_override == 0:
         raise ArgumentError("avg_pool", got="divisor_override=0", wanted="another number")
-    total = apply(SumPool(*geometry), x)
+    total = apply(SumPool(*geometry), widened(x))
     if divisor_override is not None:
-        return total * (1 / divisor_override)
+        return narrowed(total * (1 / divisor_override), x.dtype)
     counts = _counts(x.shape[2:], kernel, stride, padding, geometry[4], count_include_pad)
     if min(min(c) for c in counts) == max(max(c) for c in counts) == kernel[0] and len(set(kernel)) == 1:
-        return total * (1 / math.prod(kernel))
+        return narrowed(total * (1 / math.prod(kernel)), x.dtype)
     xp = namespace(value(total))
     for axis, count in enumerate(counts):
         shape = tuple(len(count) if i == axis else 1 for i in range(len(counts)))
         total = total * xp.reshape(xp.asarray([1 / c for c in count], dtype=total.dtype), shape)
-    return total
+    return narrowed(total, x.dtype)
 
 
 def _counts(spatial: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],

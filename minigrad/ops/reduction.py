@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minigrad.backend import accumulation_dtype, namespace
+import numpy as np
+
+from minigrad.backend import namespace
 from minigrad.errors import ShapeError
-from minigrad.op import Op, apply, inputs, outputs, total, value
-from minigrad.ops.elementwise import cast, sqrt, square, stop_gradient
+from minigrad.op import Op, apply, inputs, outputs, total
+from minigrad.ops.elementwise import cast, narrowed, sqrt, square, stop_gradient, widened
 from minigrad.ops.shape import normalize_axes
 
 __all__ = ["logsumexp", "max", "mean", "min", "std", "sum", "var"]
@@ -18,6 +20,7 @@ class Reduction(Op):
     """What all reductions share: the axes reduced, whether they stay with length 1, and the shape before."""
 
     __slots__ = ("axis", "keepdims", "_from")
+    _from: tuple[int, ...]
 
     def __init__(self, axis, keepdims):
         self.axis, self.keepdims = axis, keepdims
@@ -53,7 +56,8 @@ class Mean(Reduction):
 
     def forward(self, x):
         self._from = x.shape
-        return total(x, self.axis, self.keepdims) / self.count()
+        wide = widened(x)  # a sum may exceed the range of a half type, its mean cannot
+        return narrowed(namespace(x).sum(wide, axis=self.axis, keepdims=self.keepdims) / self.count(), x.dtype)
 
     def backward(self, saved, needs, gy):
         return (namespace(gy).broadcast_to(self.kept(gy) / self.count(), self._from),)
@@ -65,9 +69,8 @@ class _Extreme(Reduction):
 
     def backward(self, saved, needs, gy):
         x, y = saved
-        xp = namespace(gy)
         share = cast(x == self.kept(y), gy.dtype)
-        return (self.kept(gy) * (share / xp.sum(share, axis=self.axis, keepdims=True)),)
+        return (self.kept(gy) * (share / total(share, self.axis, True)),)
 
 
 class Max(_Extreme):
@@ -99,8 +102,10 @@ class LogSumExp(Reduction):
     def forward(self, x):
         self._from = x.shape
         xp = namespace(x)
-        top = finite(xp.max(stop_gradient(x), axis=self.axis, keepdims=True))
-        y = xp.log(xp.sum(xp.exp(x - top), axis=self.axis, keepdims=True)) + top
+        wide = widened(x)
+        top = finite(xp.max(stop_gradient(wide), axis=self.axis, keepdims=True))
+        with np.errstate(divide="ignore"):  # ln 0 = −∞ is right where every element is −∞
+            y = narrowed(xp.log(xp.sum(xp.exp(wide - top), axis=self.axis, keepdims=True)) + top, x.dtype)
         return y if self.keepdims else xp.reshape(y, self._reduced())
 
     def _reduced(self):
@@ -123,7 +128,7 @@ def _axes(x: Any, axis: Any, where: str) -> tuple[int, ...]:
 
 def _nonempty(x: Any, axes: tuple[int, ...], where: str) -> tuple[int, ...]:
     if any(x.shape[a] == 0 for a in axes):
-        raise ShapeError(where, got=f"shape {tuple(x.shape)}, axes {axes}", wanted="at least one element to choose from")
+        raise ShapeError(where, got=f"shape {tuple(x.shape)}, axes {axes}", wanted="at least one element")
     return axes
 
 
@@ -169,12 +174,12 @@ def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False)
     axes = _nonempty(x, _axes(x, axis, "var"), "var")
     n = math.prod(x.shape[a] for a in axes)
     if n <= correction:
-        raise ShapeError("var", got=f"{n} elements, correction {correction}", wanted="more elements than the correction")
-    wide = cast(x, accumulation_dtype(value(x).dtype))
+        raise ShapeError("var", got=f"{n} elements, correction {correction}", wanted="more elements than that")
+    wide = widened(x)
     deviation = wide - mean(wide, axes, keepdims=True)
-    return cast(sum(square(deviation), axes, keepdims) * (1 / (n - correction)), x.dtype)
+    return narrowed(sum(square(deviation), axes, keepdims) * (1 / (n - correction)), x.dtype)
 
 
 def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Any:
     """Standard deviation: the square root of `var`. Its derivative is infinite where the variance is 0."""
-    return sqrt(var(x, axis, correction, keepdims))
+    return narrowed(sqrt(var(widened(x), axis, correction, keepdims)), x.dtype)

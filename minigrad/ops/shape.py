@@ -181,7 +181,7 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     if start > end:
         raise ShapeError("flatten", got=f"start_dim {start_dim}, end_dim {end_dim}", wanted="start before end")
     middle = math.prod(x.shape[start : end + 1])
-    return reshape(x, x.shape[:start] + (middle,) + x.shape[end + 1 :])
+    return reshape(x, (*x.shape[:start], middle, *x.shape[end + 1 :]))
 
 
 def concat(xs: Sequence[Any], axis: int | None = 0) -> Any:

@@ -171,20 +171,14 @@ class Chart:
             raise ValueError(f"{where}: series are named {names}; wanted different names")
         for marker in self.markers:
             if marker.series not in names:
-                raise ValueError(
-                    f"{where}: marker {marker.label!r} names {marker.series!r}; there are {names}"
-                )
+                raise ValueError(f"{where}: marker {marker.label!r} names {marker.series!r}; there are {names}")
         heights = [each.y for each in self.markers] + [r.value for r in self.references if r.axis == "y"]
         places = [each.x for each in self.markers] + [r.value for r in self.references if r.axis == "x"]
         if not all(map(math.isfinite, heights + places)):
-            raise ValueError(
-                f"{where}: references and markers stand at {heights + places}; wanted finite values"
-            )
+            raise ValueError(f"{where}: references and markers stand at {heights + places}; wanted finite values")
         heights += self.y_range or ()
         if self.log_y and min(heights, default=1.0) <= 0:
-            raise ValueError(
-                f"{where}: the y axis is logarithmic; wanted positive values, got {min(heights)}"
-            )
+            raise ValueError(f"{where}: the y axis is logarithmic; wanted positive values, got {min(heights)}")
         if self.y_range is not None and not self.y_range[0] < self.y_range[1]:
             raise ValueError(f"{where}: y_range is {self.y_range}; wanted (low, high) with low < high")
 

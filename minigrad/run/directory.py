@@ -181,7 +181,7 @@ class Run:
 
         Raises
         ------
-        KeyError
+        LookupError
             No line of the series has both numbers.
         """
         merged: dict[int, dict[str, Any]] = {}
@@ -190,7 +190,7 @@ class Run:
                 merged.setdefault(row["step"], {}).update(row)
         points = [(row[x], row[y]) for _, row in sorted(merged.items()) if x in row and y in row]
         if not points:
-            raise KeyError(
+            raise LookupError(
                 f"Run.curve: no line of series {series!r} has both {x!r} and {y!r} in {self.directory.name}; "
                 f"logged were {sorted({key for row in merged.values() for key in row})}"
             )
@@ -239,13 +239,10 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{Path(path).name}, line {number}: not JSON ({error}); got {line[:60]!r}"
-            ) from error
+            raise ValueError(f"{Path(path).name}, line {number}: not JSON ({error}); got {line[:60]!r}") from error
         if not isinstance(row, dict) or not {"series", "step"} <= row.keys():
             raise ValueError(
-                f"{Path(path).name}, line {number}: got {line[:60]!r}; "
-                "wanted an object with 'series' and 'step'"
+                f"{Path(path).name}, line {number}: got {line[:60]!r}; wanted an object with 'series' and 'step'"
             )
         rows.append({key: value if key == "series" else _finite_or_not(value) for key, value in row.items()})
     return rows
@@ -337,9 +334,7 @@ def _make_dated(title: str) -> Path:
             return candidate
         except FileExistsError:
             if not base.parent.is_dir():  # a file called runs: no number would help
-                raise FileExistsError(
-                    f"Run: {str(base.parent)!r} is a file; wanted a directory for runs"
-                ) from None
+                raise FileExistsError(f"Run: {str(base.parent)!r} is a file; wanted a directory for runs") from None
             number += 1
             candidate = base.with_name(f"{base.name}-{number}")
         except OSError as error:
@@ -427,6 +422,6 @@ def _cpu() -> str:
 
 def _blas() -> str:
     """Give name and version of NumPy's linear algebra; its build folders, also known to NumPy, stay out."""
-    built = np.show_config(mode="dicts") or {}
+    built = np.show_config(mode="dicts")
     blas = built.get("Build Dependencies", {}).get("blas", {})
     return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()

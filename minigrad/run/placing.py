@@ -52,10 +52,7 @@ class Box:
             False where they merely touch.
         """
         return (
-            self.left < other.right
-            and other.left < self.right
-            and self.top < other.bottom
-            and other.top < self.bottom
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
     def outside(self, other: Box) -> float:
@@ -131,16 +128,14 @@ def along(x: np.ndarray, y: np.ndarray, spacing: float = 4.0) -> np.ndarray:
     """
     corners = np.stack([x, y], axis=1)
     keep = np.isfinite(corners).all(axis=1)
-    if len(corners) < 2:
-        return corners[keep]
     joined = keep[1:] & keep[:-1]
     begin, end = corners[:-1][joined], corners[1:][joined]
     pieces = np.ceil(np.hypot(*(end - begin).T) / spacing).astype(np.int64) + 1
     owner = np.repeat(np.arange(len(begin)), pieces)
     rank = np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     part = (rank / pieces[owner])[:, None]
-    between: np.ndarray = begin[owner] + part * (end - begin)[owner]
-    return np.concatenate([between, corners[keep]])
+    points: np.ndarray = np.concatenate([begin[owner] + part * (end - begin)[owner], corners[keep]])
+    return points
 
 
 def place(candidates: Sequence[Box], points: np.ndarray, taken: Sequence[Box], area: Box) -> Box:
@@ -166,7 +161,7 @@ def place(candidates: Sequence[Box], points: np.ndarray, taken: Sequence[Box], a
     def cost(numbered: tuple[int, Box]) -> float:
         rank, box = numbered
         collisions = sum(box.overlaps(other) for other in taken)
-        return 1000 * box.outside(area) + 1000 * collisions + 10 * box.count(points) + rank
+        return 5000 * collisions + 200 * box.outside(area) + 10 * box.count(points) + rank
 
     return min(enumerate(candidates), key=cost)[1]
 

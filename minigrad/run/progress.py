@@ -115,9 +115,7 @@ class Progress:
             A series of this name has been started already.
         """
         if series in self._states:
-            raise ValueError(
-                f"Progress.start: series {series!r} has been started already; wanted another name"
-            )
+            raise ValueError(f"Progress.start: series {series!r} has been started already; wanted another name")
         now = self._clock()
         self._states[series] = _State(printable(series), epochs, steps, started=now, now=now)
         self._refresh()

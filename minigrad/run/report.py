@@ -143,9 +143,7 @@ def _figure(chart: Chart, key: str) -> str:
     """Draw a chart for wide and for narrow windows, with its data for the read-out and as a table."""
     description = f"<p>{escape(chart.description)}</p>" if chart.description else ""
     if chart.smooth > 1:
-        description += (
-            f"<p>Lines: mean of {chart.smooth} neighbouring points. Pale: the points themselves.</p>"
-        )
+        description += f"<p>Lines: mean of {chart.smooth} neighbouring points. Pale: the points themselves.</p>"
     wide = chart_svg(chart, width=920, height=400, key=f"{key}-wide")
     narrow = chart_svg(chart, width=360, height=330, key=f"{key}-narrow")
     pictures = f'<div class="wide">{wide}</div>\n<div class="narrow">{narrow}</div>'
@@ -216,8 +214,7 @@ def _plain(value: float) -> str:
 def _facts(values: Mapping[str, Any] | None) -> str:
     """Write settings as a table of two columns."""
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n'
-        for name, value in _flat(values or {})
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n' for name, value in _flat(values or {})
     )
     return f'<div class="scroll facts"><table><tbody>\n{rows}</tbody></table></div>' if rows else ""
 

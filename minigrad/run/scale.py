@@ -39,9 +39,7 @@ class Scale:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(
-                f"Scale: got the ends {self.low} and {self.high}; wanted finite ones, low < high"
-            )
+            raise ValueError(f"Scale: got the ends {self.low} and {self.high}; wanted finite ones, low < high")
         if self.log and self.low <= 0:
             raise ValueError(f"Scale: a logarithmic axis begins at {self.low}; wanted a positive value")
 
@@ -81,11 +79,7 @@ class Scale:
         list of float
             Rising values within ``[low, high]``.
         """
-        return (
-            _log_ticks(self.low, self.high, target)
-            if self.log
-            else _linear_ticks(self.low, self.high, target)
-        )
+        return _log_ticks(self.low, self.high, target) if self.log else _linear_ticks(self.low, self.high, target)
 
 
 def tick_labels(ticks: Sequence[float], percent: bool = False, log: bool = False) -> list[str]:
@@ -98,7 +92,7 @@ def tick_labels(ticks: Sequence[float], percent: bool = False, log: bool = False
     percent : bool
         Whether they are fractions, to be written as percentages.
     log : bool
-        Whether they stand on a logarithmic axis; each then has its own number of decimals.
+        Whether they stand on a logarithmic axis; over a power of ten, each then has its own decimals.
 
     Returns
     -------
@@ -110,7 +104,7 @@ def tick_labels(ticks: Sequence[float], percent: bool = False, log: bool = False
     largest = max((abs(value) for value in values), default=0.0)
     if largest >= 1e7 or 0 < largest < 1e-4:
         return [format_number(value, 6) + unit for value in values]
-    if log:
+    if log and largest >= 10 * values[0]:
         return [f"{value:,.9f}".rstrip("0").rstrip(".") + unit for value in values]
     gap = min((b - a for a, b in pairwise(values)), default=0.0)
     decimals = next((n for n in range(9) if abs(round(gap, n) - gap) <= 1e-6 * gap), 9)
@@ -130,29 +124,25 @@ def data_range(values: np.ndarray, log: bool = False) -> tuple[float, float]:
     Returns
     -------
     low, high : float
-        ``low < high``. Without any usable value, 0 and 1 (0.1 and 1 where `log` is set). A linear axis of
-        values of one sign does not cross zero.
+        ``low < high``. Without a usable value, or for zeros alone, 0 and 1 (0.1 and 1 where
+        `log` is set). A linear axis of values of one sign does not cross zero.
     """
     usable = values[np.isfinite(values) & ((values > 0) | (not log))]
-    if not usable.size:
+    if not usable.any():
         return (0.1 if log else 0.0), 1.0
     low, high = float(usable.min()), float(usable.max())
     if log:
         margin = max(0.04 * math.log10(high / low), 0.02)
         return low / 10**margin, high * 10**margin
     margin = 0.04 * (high - low) or 0.05 * abs(high) or 0.5
-    return (0.0 if low >= 0 > low - margin else low - margin), (
-        0.0 if high <= 0 < high + margin else high + margin
-    )
+    return (0.0 if low >= 0 > low - margin else low - margin), (0.0 if high <= 0 < high + margin else high + margin)
 
 
 def _linear_ticks(low: float, high: float, target: int) -> list[float]:
     """Give multiples of 1, 2, 2.5 or 5 times a power of ten, as near to `target` of them as can be."""
     ideal = (high - low) / max(1, target - 1)
     power = 10.0 ** math.floor(math.log10(ideal))
-    step = min(
-        (power * factor for factor in (1, 2, 2.5, 5, 10)), key=lambda each: abs(math.log(each / ideal))
-    )
+    step = min((power * factor for factor in (1, 2, 2.5, 5, 10)), key=lambda each: abs(math.log(each / ideal)))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 

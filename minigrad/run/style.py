@@ -57,7 +57,7 @@ _CHART = f"""
   stroke-linejoin: round; }}
 """
 
-STANDALONE_STYLE = f"{_THEMES}\nsvg {{ background: var(--page); }}\n{_CHART}"
+STANDALONE_STYLE = f"{_THEMES}\nsvg {{ background: var(--page); padding: 12px; }}\n{_CHART}"
 
 PAGE_STYLE = f"""{_THEMES}
 * {{ box-sizing: border-box; }}
@@ -73,10 +73,12 @@ p {{ margin: 8px 0; max-width: 72ch; overflow-wrap: break-word; }}
   background: var(--panel); border-radius: 0 6px 6px 0; max-width: none; }}
 .soft, figcaption p {{ color: var(--soft); font-size: 14px; }}
 button {{ font: inherit; font-size: 14px; color: var(--text); background: var(--panel);
-  border: 1px solid var(--rule); border-radius: 8px; padding: 4px 12px; cursor: pointer; white-space: nowrap; }}
+  border: 1px solid var(--rule); border-radius: 8px; padding: 4px 12px; cursor: pointer;
+  white-space: nowrap; }}
 :focus-visible {{ outline: 2px solid var(--accent); outline-offset: 3px; border-radius: 4px; }}
 .scroll {{ overflow-x: auto; margin: 12px 0; }}
-.scroll.tall {{ max-height: 360px; overflow-y: auto; border: 1px solid var(--rule); border-radius: 6px; }}
+.scroll.tall {{ width: fit-content; max-width: 100%; max-height: 360px;
+  overflow-y: auto; border: 1px solid var(--rule); border-radius: 6px; }}
 table {{ border-collapse: collapse; font-size: 15px; font-variant-numeric: tabular-nums; }}
 caption {{ text-align: left; color: var(--soft); font-size: 14px; padding-bottom: 6px; }}
 th, td {{ padding: 6px 22px 6px 0; text-align: left; border-bottom: 1px solid var(--rule);
@@ -104,7 +106,8 @@ details {{ margin-top: 8px; }}
 summary {{ cursor: pointer; color: var(--accent); font-size: 14px; width: fit-content; }}
 .hover path {{ stroke: var(--axis); }}
 .readout {{ position: absolute; top: 0; left: 0; pointer-events: none; background: var(--page);
-  color: var(--text); border: 1px solid var(--rule); border-radius: 8px; padding: 6px 10px; font-size: 13px; line-height: 1.45;
+  color: var(--text); border: 1px solid var(--rule); border-radius: 8px; padding: 6px 10px;
+  font-size: 13px; line-height: 1.45;
   font-variant-numeric: tabular-nums; white-space: nowrap; box-shadow: 0 2px 10px rgb(0 0 0 / .14); }}
 .readout[hidden] {{ display: none; }}
 .readout b {{ color: var(--c); }}

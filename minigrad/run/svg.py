@@ -104,20 +104,9 @@ def chart_svg(
     if width < 240 or height < 160:
         raise ValueError(f"chart_svg: got the size {width} × {height}; wanted at least 240 × 160")
     drawing = _lay_out(chart, float(width), float(height))
-    area = drawing.area
-    values = [
-        area.left,
-        area.right,
-        area.top,
-        area.bottom,
-        drawing.x.low,
-        drawing.x.high,
-        drawing.y.low,
-        drawing.y.high,
-    ]
-    scale = json.dumps([*(float(f"{value:.12g}") for value in values), int(chart.log_y)])
     outer = f' xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"' if standalone else ""
     style = f"<style>{STANDALONE_STYLE}</style>" if standalone else ""
+    area = drawing.area
     visible = Box(area.left, area.top - 3, area.width + 3, area.height + 6)
     body = "\n".join(
         [
@@ -131,11 +120,18 @@ def chart_svg(
     )
     return (
         f'<svg{outer} class="chart" viewBox="0 0 {width} {height}" role="img" tabindex="0" '
-        f'aria-labelledby="{key}-title {key}-desc" data-scale="{scale}">'
+        f'aria-labelledby="{key}-title {key}-desc" data-scale="{_ends(drawing)}">'
         f'<title id="{key}-title">{escape(chart.title)}</title>'
         f'<desc id="{key}-desc">{escape(chart.summary())}</desc>{style}\n'
         f'<clipPath id="{key}-clip">{_rectangle(visible)}</clipPath>\n{body}\n<g class="hover"></g></svg>'
     )
+
+
+def _ends(drawing: Drawing) -> str:
+    """Give the ends of both axes, in pixels and in values, for a script that reads values off the picture."""
+    area, x, y = drawing.area, drawing.x, drawing.y
+    ends = (area.left, area.right, area.top, area.bottom, x.low, x.high, y.low, y.high)
+    return json.dumps([*(float(f"{end:.12g}") for end in ends), int(y.log)])
 
 
 def _lay_out(chart: Chart, width: float, height: float) -> Drawing:
@@ -213,16 +209,12 @@ def _axes(drawing: Drawing) -> list[str]:
         parts.append(f'<path class="axis" d="M{at:.2f},{area.bottom:.2f}v5"/>')
         half = text_width(label, _FONT) / 2
         # A label at the very edge is moved in rather than cut off.
-        parts.append(
-            _text(label, min(max(at, half), drawing.width - half), area.bottom + 20, "tick x middle")
-        )
+        parts.append(_text(label, min(max(at, half), drawing.width - half), area.bottom + 20, "tick x middle"))
     parts.append(f'<path class="axis" d="M{area.left:.2f},{area.bottom:.2f}H{area.right:.2f}"/>')
     parts.append(_text(chart.y_label, 0, 14, "title"))
     parts.append(_text(chart.x_label, area.right, area.bottom + 40, "title end"))
     if not any(np.isfinite(y).any() for _, y in drawing.lines):
-        parts.append(
-            _text("no finite values", area.left + area.width / 2, area.top + area.height / 2, "middle")
-        )
+        parts.append(_text("no finite values", area.left + area.width / 2, area.top + area.height / 2, "middle"))
     return [*parts, "</g>"]
 
 
@@ -253,9 +245,7 @@ def _curves(drawing: Drawing, clip: str) -> list[str]:
         few = len(finite) <= drawing.area.width / 20
         shown = finite if few else finite[-1:]
         inside = [at for at in shown if drawing.area.top - 3 <= y[at] <= drawing.area.bottom + 3]
-        parts += [
-            f'<path class="point {_colour(index)}" d="{_shape(index, x[at], y[at])}"/>' for at in inside
-        ]
+        parts += [f'<path class="point {_colour(index)}" d="{_shape(index, x[at], y[at])}"/>' for at in inside]
     return parts
 
 
@@ -333,7 +323,7 @@ def _end_labels(drawing: Drawing) -> list[str]:
         text = _end_text(drawing.chart, index)
         size = text_width(text, _FONT)
         candidates = [Box(end_x + 10, end_y - _LINE / 2, size, _LINE)]
-        for top in (end_y + 8, end_y - _LINE - 8):
+        for top in (end_y + shift * _LINE for shift in (0.45, -1.45, 1.45, -2.45, 2.45)):
             candidates.append(Box(end_x - size / 2, top, size, _LINE, "middle"))
             candidates.extend(_beside(end_x, top, size))
         parts.append(drawing.label(text, candidates, f"name {_colour(index)}"))

@@ -100,9 +100,7 @@ class Table:
         """
         cells = self._written()
         kinds = [' class="num"' if letter == "r" else "" for letter in self._alignment(cells)]
-        heads = "".join(
-            f'<th scope="col"{kind}>{escape(text)}</th>' for text, kind in zip(self.columns, kinds)
-        )
+        heads = "".join(f'<th scope="col"{kind}>{escape(text)}</th>' for text, kind in zip(self.columns, kinds))
         body = []
         for row in cells:
             parts = [f"<td{kind}>{escape(text)}</td>" for text, kind in zip(row, kinds)]

@@ -36,8 +36,7 @@ def printable(text: object) -> str:
         Tabs and newlines become spaces.
     """
     return "".join(
-        " " if character in "\t\r\n" else character if _is_safe(character) else _REPLACEMENT
-        for character in str(text)
+        " " if character in "\t\r\n" else character if _is_safe(character) else _REPLACEMENT for character in str(text)
     )
 
 

@@ -1,0 +1,154 @@
+"""What the trainers share around their loops: options, data, a normalization by name, evaluation, and the record."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import minigrad
+from minigrad import Tensor, io, layers
+from minigrad.data import DataLoader, Dataset, FashionMNIST, Subset
+from minigrad.run import Progress, Run
+
+NORMS = ("none", "batch", "layer")
+
+
+class Split(NamedTuple):
+    """What to train on and what to test on."""
+
+    train: Dataset
+    test: Dataset
+
+
+def options(description: str, **defaults: Any) -> argparse.ArgumentParser:
+    """A parser with the options that all trainers have; `defaults` sets them."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N, or auto")
+    parser.add_argument("--seed", type=int, default=0, help="of initialization, shuffling and dropout")
+    parser.add_argument("--epochs", type=positive, help="passes over the training images")
+    parser.add_argument("--batch-size", type=positive, help="images in one step")
+    parser.add_argument("--limit", type=positive, help="use only this many training images")
+    parser.add_argument("--full", action="store_true", help="train on all 60,000 images, if they are on this machine")
+    parser.add_argument("--out", help="run directory to make (default: runs/<date>-<time>-<name>)")
+    parser.add_argument("--tiny", action="store_true", help="a few seconds only, to see that everything runs")
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return value
+
+
+def read(arguments: argparse.Namespace) -> Split:
+    """The images, cut to `--limit`; says where they come from."""
+    if arguments.tiny:
+        arguments.epochs, arguments.limit = 1, 600
+    train, test = (FashionMNIST(train=part, full=arguments.full) for part in (True, False))
+    print(f"training images: {train.source}", flush=True)
+    if arguments.limit:
+        return Split(Subset(train, range(min(arguments.limit, len(train)))), test)
+    return Split(train, test)
+
+
+def normalization(norm: str, shape: tuple[int, ...]) -> list[layers.Module]:
+    """The layers that normalize activations of `shape` (without the batch axis): none or one."""
+    if norm == "none":
+        return []
+    if norm == "layer":
+        return [layers.LayerNorm(shape)]
+    return [layers.BatchNorm1d(shape[0]) if len(shape) == 1 else layers.BatchNorm2d(shape[0])]
+
+
+def parameters(model: layers.Module) -> int:
+    """How many numbers are trained."""
+    return sum(p.size for p in model.parameters())
+
+
+def accuracy(model: layers.Module, data: Dataset, device: str = "cpu", batch_size: int = 1000) -> float:
+    """The fraction of samples whose largest output is at their class, in evaluation mode."""
+    model.eval()
+    right = 0
+    with minigrad.no_grad():
+        for images, labels in DataLoader(data, batch_size):
+            scores = model(images.to(device)).numpy()
+            right += int(np.count_nonzero(scores.argmax(1) == labels.numpy()))
+    model.train()
+    return right / len(data)
+
+
+class Record:
+    """What a loop tells of itself: to the run directory and to the screen. `Record()` keeps it to itself.
+
+    Seconds count the training alone: the clock stands still during evaluations.
+    """
+
+    def __init__(self, series: str = "", run: Run | None = None, progress: Progress | None = None,
+                 every: int = 25) -> None:
+        self.series, self.run, self.progress, self.every = series, run, progress, every
+        self.seconds = 0.0
+        self.steps = 0
+        self._since = time.perf_counter()
+
+    def start(self, epochs: int, steps: int) -> None:
+        """The loop begins."""
+        self.steps = steps
+        if self.progress:
+            self.progress.start(self.series, epochs=epochs, steps=steps)
+        self._since = time.perf_counter()
+
+    def step(self, step: int, epoch: int, loss: Tensor, evaluate: Callable[[], float]) -> None:
+        """A step was taken; at every `every`-th one and the last, the test accuracy is measured too."""
+        if not self.run or not self.progress:
+            return
+        if step % self.every and step != self.steps:
+            if step % 5 == 0:
+                self.progress.update(self.series, step=step, epoch=epoch, loss=loss.item())
+            return
+        value = loss.item()
+        self._stop()
+        self.run.log(self.series, step, epoch, loss=value, accuracy=evaluate())
+        self.run.log_timing(self.series, step, epoch, seconds=self.seconds)
+        self.progress.update(self.series, step=step, epoch=epoch, loss=value)
+        self._since = time.perf_counter()
+
+    def epoch(self, step: int, epoch: int, loss: Tensor, evaluate: Callable[[], float]) -> None:
+        """A pass over the data is done."""
+        if not self.progress:
+            return
+        self._stop()
+        self.progress.end_epoch(self.series, step=step, epoch=epoch, loss=loss.item(), accuracy=evaluate())
+        self._since = time.perf_counter()
+
+    def finish(self) -> None:
+        """The loop is over."""
+        if self.progress:
+            self.progress.finish(self.series)
+
+    def _stop(self) -> None:
+        self.seconds += time.perf_counter() - self._since
+
+
+def launch(name: str, about: str, defaults: dict[str, Any], train: Callable[..., layers.Module],
+           arguments: list[str] | None) -> None:
+    """Run one trainer from the command line: read the options and the data, train, save, and say what came out."""
+    parser = options(about.splitlines()[0], **defaults)
+    parser.add_argument("--norm", choices=NORMS, default="batch", help="the normalization between the layers")
+    parser.add_argument("--lr", type=float, help="learning rate")
+    given = parser.parse_args(arguments)
+    data = read(given)
+    with Run(given.out, vars(given), title=f"{name}-{given.norm}") as run, Progress() as progress:
+        record = Record(given.norm, run, progress, every=50)
+        model = train(given.norm, data, lr=given.lr, epochs=given.epochs, batch_size=given.batch_size,
+                      seed=given.seed, device=given.device, record=record)
+        io.save(model.state_dict(), run.directory / "model.safetensors")
+        print(f"{accuracy(model, data.test, given.device):.1%} of {len(data.test):,} test images right, "
+              f"{parameters(model):,} parameters, {record.seconds / given.epochs:.2f} s per epoch\n"
+              f"weights and metrics are in {run.directory}")

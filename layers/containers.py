@@ -1,0 +1,209 @@
+"""Modules made of other modules, and the two that only pass on: Flatten and Identity."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar, overload
+
+from typing_extensions import Self
+
+from minigrad import ops
+from minigrad.errors import DtypeError
+from minigrad.layers.module import MODULE, Module
+
+__all__ = ["Flatten", "Identity", "ModuleList", "Sequential"]
+
+C = TypeVar("C", bound="_Numbered")
+
+
+class _Numbered(Module):
+    """Children in a row, under the names "0", "1", …"""
+
+    def _names(self) -> list[str]:
+        return [name for name, kind in self._kinds.items() if kind == MODULE]
+
+    def _place(self, index: Any) -> int:
+        """An index counted from the front."""
+        place, n = operator.index(index), len(self)
+        if not -n <= place < n:
+            raise IndexError(f"index {place} in a {type(self).__name__} of {n} modules")
+        return place % n
+
+    def _renumber(self, modules: Iterable[Module]) -> None:
+        """Hold exactly these, named by their places."""
+        modules = list(modules)
+        for name in self._names():
+            delattr(self, name)
+        for place, module in enumerate(modules):
+            self._add(str(place), module)
+
+    def _add(self, name: str, module: Any) -> None:
+        if not isinstance(module, Module):
+            raise DtypeError(f"{type(self).__name__}[{name}]", got=f"a {type(module).__name__}", wanted="a Module")
+        self.add_module(name, module)
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self.__dict__[name] for name in self._names()])
+
+    def __contains__(self, module: object) -> bool:
+        return any(child is module for child in self)
+
+    @overload
+    def __getitem__(self: C, index: slice) -> C: ...
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        names = self._names()
+        if not isinstance(index, slice):
+            return self.__dict__[names[self._place(index)]]
+        part = type(self)()
+        for place, name in enumerate(names[index]):
+            # Entered directly: the layer goes on being called by the name that it has here.
+            kept = self._name_in_part(place, name)
+            part._kinds[kept] = MODULE
+            part.__dict__[kept] = self.__dict__[name]
+        return part
+
+    def _name_in_part(self, place: int, name: str) -> str:
+        """The name, in a slice, of the child at a place there that is called `name` here."""
+        return str(place)
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self._add(self._names()[self._place(index)], module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        kept = list(self)
+        del kept[index if isinstance(index, slice) else self._place(index)]
+        self._renumber(kept)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end; returns self."""
+        self._add(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add modules at the end; returns self."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Self:
+        """Put a module before the one at `index`; those behind it get new names. Returns self."""
+        modules = list(self)
+        modules.insert(index, module)
+        self._renumber(modules)
+        return self
+
+
+class Sequential(_Numbered):
+    """Call modules one after the other, each with what the one before returned.
+
+    Parameters
+    ----------
+    *modules : Module, or one mapping from names to Modules
+        Without names they are called "0", "1", …
+
+    Examples
+    --------
+    >>> from minigrad.layers import Linear, ReLU, Sequential
+    >>> net = Sequential(Linear(4, 8), ReLU(), Linear(8, 2))
+    >>> net[-1]
+    Linear(in_features=8, out_features=2, bias=True)
+    >>> net[:2]
+    Sequential(
+      (0): Linear(in_features=4, out_features=8, bias=True)
+      (1): ReLU()
+    )
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self._add(name, module)
+        else:
+            self.extend(modules)
+
+    def forward(self, x: Any) -> Any:
+        """Pass `x` through all modules."""
+        for module in self:
+            x = module(x)
+        return x
+
+    def _name_in_part(self, place: int, name: str) -> str:
+        return name
+
+
+class ModuleList(_Numbered):
+    """A list of modules that are registered, for a `forward` that calls them as it likes.
+
+    Parameters
+    ----------
+    modules : iterable of Module, optional
+    """
+
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
+        super().__init__()
+        self.extend(modules or ())
+
+    def _repr_children(self) -> Iterator[tuple[str, str]]:
+        """Equal neighbours on one line, as ``(0-3): 4 x ReLU()``."""
+        runs: list[tuple[list[str], str]] = []
+        for name, text in super()._repr_children():
+            if runs and runs[-1][1] == text:
+                runs[-1][0].append(name)
+            else:
+                runs.append(([name], text))
+        for names, text in runs:
+            n = len(names)
+            yield (names[0], text) if n == 1 else (f"{names[0]}-{names[-1]}", f"{n} x {text}")
+
+
+class Flatten(Module):
+    """Join the axes from `start_dim` to `end_dim` into one; by default all but the batch's.
+
+    Parameters
+    ----------
+    start_dim, end_dim : int
+        Both included; negative ones count from the end.
+
+    Examples
+    --------
+    >>> import minigrad
+    >>> from minigrad.layers import Flatten
+    >>> Flatten()(minigrad.ones(2, 3, 4)).shape
+    (2, 12)
+    """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Any) -> Any:
+        """Join axes of `x`."""
+        return ops.flatten(x, self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        """Hyper-parameters."""
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Identity(Module):
+    """Returns its argument: a place for a layer that is absent.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Those of the layer whose place it takes; without effect.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def forward(self, x: Any) -> Any:
+        """`x`."""
+        return x

@@ -1,0 +1,120 @@
+"""Pooling over images (N, C, H, W) or (C, H, W)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from minigrad import functional as F
+from minigrad.layers.module import Module
+
+__all__ = ["AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d"]
+
+Size = int | Sequence[int]
+
+
+class MaxPool2d(Module):
+    """The largest element under each window. Of equal ones the first receives the gradient.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation : int or (height, width)
+        The stride is the kernel's size unless given. Padding counts as −∞ and is at most half the kernel.
+    return_indices : bool
+        Also return where each was found (int64, counted row by row in H × W).
+    ceil_mode : bool
+        Let the last window hang over the end.
+
+    Raises
+    ------
+    ShapeError, ArgumentError
+        When called: shapes or options do not fit.
+
+    Examples
+    --------
+    >>> import minigrad
+    >>> from minigrad.layers import MaxPool2d
+    >>> MaxPool2d(2)(minigrad.arange(16).reshape(1, 1, 4, 4)).tolist()
+    [[[[5, 7], [13, 15]]]]
+    """
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1,
+                 return_indices: bool = False, ceil_mode: bool = False) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.dilation = padding, dilation
+        self.return_indices, self.ceil_mode = return_indices, ceil_mode
+
+    def forward(self, x: Any) -> Any:
+        """Pool `x`."""
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
+                            self.return_indices)
+
+    def extra_repr(self) -> str:
+        """Hyper-parameters."""
+        return (f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+                f"dilation={self.dilation}, ceil_mode={self.ceil_mode}")
+
+
+class AvgPool2d(Module):
+    """The mean of the elements under each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding : int or (height, width)
+        The stride is the kernel's size unless given. Padding is at most half the kernel.
+    ceil_mode : bool
+        Let the last window hang over the end.
+    count_include_pad : bool
+        Count the zeros of the padding as elements.
+    divisor_override : int, optional
+        Divide every sum by this.
+
+    Raises
+    ------
+    ShapeError, ArgumentError
+        When called: shapes or options do not fit.
+    """
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False,
+                 count_include_pad: bool = True, divisor_override: int | None = None) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.ceil_mode = padding, ceil_mode
+        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
+
+    def forward(self, x: Any) -> Any:
+        """Pool `x`."""
+        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad,
+                            self.divisor_override)
+
+    def extra_repr(self) -> str:
+        """Hyper-parameters."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AdaptiveAvgPool2d(Module):
+    """Means over windows that divide the input as evenly as whole numbers allow; output size 1 is the global average.
+
+    Parameters
+    ----------
+    output_size : int or (height, width)
+        None keeps the length of an axis.
+
+    Raises
+    ------
+    ArgumentError
+        When called: another output size.
+    """
+
+    def __init__(self, output_size: int | Sequence[int | None] | None) -> None:
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, x: Any) -> Any:
+        """Pool `x`."""
+        return F.adaptive_avg_pool2d(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        """Hyper-parameters."""
+        return f"output_size={self.output_size}"

@@ -1,0 +1,80 @@
+"""Arguments in torch's forms (one number for all axes, names for paddings and reductions), checked and made plain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from minigrad import ops
+from minigrad.errors import ArgumentError, ShapeError
+
+__all__ = ["batched", "paddings", "per_axis", "reduced"]
+
+
+def per_axis(value: int | Sequence[int], axes: int, where: str, name: str) -> tuple[int, ...]:
+    """One whole number per spatial axis, from one for all or one each.
+
+    Raises
+    ------
+    ArgumentError
+        Not whole numbers, or not as many as there are axes.
+    """
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
+    if len(given) != axes or not all(isinstance(v, int) for v in given):
+        raise ArgumentError(where, got=f"{name}={value!r}", wanted=f"a whole number, or {axes} of them")
+    return given
+
+
+def paddings(padding: int | str | Sequence[int], kernel: tuple[int, ...], stride: tuple[int, ...],
+             dilation: tuple[int, ...], where: str) -> tuple[tuple[int, int], ...]:
+    """(before, after) per spatial axis. ``"same"`` keeps the length, with the odd one after, as torch does.
+
+    Raises
+    ------
+    ArgumentError
+        An unknown name, or ``"same"`` with a stride.
+    """
+    if padding == "valid":
+        return ((0, 0),) * len(kernel)
+    if padding == "same":
+        if any(s != 1 for s in stride):
+            raise ArgumentError(where, got=f"padding='same', stride={stride}", wanted="stride 1 with padding='same'")
+        spans = [d * (k - 1) for k, d in zip(kernel, dilation)]
+        return tuple((span // 2, span - span // 2) for span in spans)
+    if isinstance(padding, str):
+        raise ArgumentError(where, got=f"padding={padding!r}", wanted="'same', 'valid' or whole numbers")
+    return tuple((p, p) for p in per_axis(padding, len(kernel), where, "padding"))
+
+
+def batched(x: Any, axes: int, where: str) -> tuple[Any, bool]:
+    """`x` with a batch axis, and whether it was added: spatial functions take (C, …) as well as (N, C, …).
+
+    Raises
+    ------
+    ShapeError
+        The rank fits neither.
+    """
+    if x.ndim == axes + 2:
+        return x, False
+    if x.ndim == axes + 1:
+        return ops.expand_dims(x, 0), True
+    raise ShapeError(where, got=f"input of shape {tuple(x.shape)}",
+                     wanted=f"(N, C, …) or (C, …) with {axes} spatial axes")
+
+
+def reduced(losses: Any, reduction: str, where: str) -> Any:
+    """Losses as they are ("none"), their mean or their sum.
+
+    Raises
+    ------
+    ArgumentError
+        An unknown reduction.
+    """
+    check_reduction(reduction, where)
+    return losses if reduction == "none" else ops.mean(losses) if reduction == "mean" else ops.sum(losses)
+
+
+def check_reduction(reduction: str, where: str) -> None:
+    """Refuse an unknown reduction."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ArgumentError(where, got=f"reduction={reduction!r}", wanted="'none', 'mean' or 'sum'")

@@ -1,0 +1,113 @@
+"""Losses under torch's names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad import ops
+from minigrad.backend import accumulation_dtype, as_array, astype, is_array, namespace
+from minigrad.errors import ArgumentError, DtypeError, ShapeError
+from minigrad.functional.arguments import check_reduction, reduced
+from minigrad.op import Traced, value
+
+__all__ = ["cross_entropy", "mse_loss"]
+
+
+def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """(input − target)², its mean or sum.
+
+    Raises
+    ------
+    ShapeError
+        The shapes differ. (torch broadcasts with a warning, which turns (N, 1) against (N,) into N² losses.)
+    """
+    if tuple(input.shape) != tuple(target.shape):
+        raise ShapeError("mse_loss", got=f"input {tuple(input.shape)}, target {tuple(target.shape)}",
+                         wanted="equal shapes")
+    return reduced(ops.square(input - target), reduction, "mse_loss")
+
+
+def cross_entropy(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+                  label_smoothing: float = 0.0) -> Any:
+    """−ln softmax(input) at the target class, or its expectation under target probabilities.
+
+    Parameters
+    ----------
+    input : (C,), (N, C) or (N, C, …), floating point
+        Scores before softmax; axis 1 (axis 0 if it is the only one) is the classes.
+    target : integers of shape (), (N,) or (N, …), or probabilities of the input's shape
+    weight : (C,), optional
+        The weight of each class.
+    ignore_index : int
+        Target class that counts for nothing; only with integer targets.
+    reduction : "mean", "sum" or "none"
+        The mean of integer targets is weighted by their classes' weights; of probabilities it is over examples.
+    label_smoothing : float
+        From 0 to 1: how much of each target is spread evenly over all classes (Szegedy et al., arXiv:1512.00567).
+
+    Raises
+    ------
+    ShapeError, DtypeError, ArgumentError
+        Shapes, dtypes or options do not fit, or a target class is out of range.
+    """
+    check_reduction(reduction, "cross_entropy")
+    if not 0 <= label_smoothing <= 1:
+        raise ArgumentError("cross_entropy", got=f"label_smoothing={label_smoothing}", wanted="a number from 0 to 1")
+    target = target if isinstance(target, Traced) or is_array(target) else as_array(target)
+    classes = input.shape[1] if input.ndim > 1 else input.shape[0] if input.ndim else 0
+    if value(weight) is not None and tuple(weight.shape) != (classes,):
+        raise ShapeError("cross_entropy", got=f"weight {tuple(weight.shape)}", wanted=f"({classes},)")
+    single = input.ndim == 1
+    if single:
+        input, target = ops.expand_dims(input, 0), ops.expand_dims(target, 0)
+    if tuple(target.shape) == tuple(input.shape):
+        q = _from_probabilities(input, target, value(weight), reduction, label_smoothing)
+    else:
+        q = _from_classes(input, value(target), value(weight), ignore_index, reduction, label_smoothing)
+    losses = ops.cross_entropy(input, q, reduction != "none")
+    return ops.squeeze(losses, 0) if single and reduction == "none" else losses
+
+
+def _from_probabilities(x: Any, target: Any, weight: Any, reduction: str, smoothing: float) -> Any:
+    """The coefficients q of `ops.cross_entropy`, from target probabilities."""
+    if value(target).dtype.kind != "f":
+        raise DtypeError("cross_entropy", got=f"target of dtype {target.dtype} and the input's shape",
+                         wanted="floating point probabilities")
+    classes = x.shape[1]
+    q = target * (1 - smoothing) + smoothing / classes if smoothing else target
+    if weight is not None:
+        q = q * namespace(weight).reshape(weight, (classes,) + (1,) * (x.ndim - 2))
+    examples = value(x).size // max(classes, 1)
+    return q * (1 / max(examples, 1)) if reduction == "mean" else q
+
+
+def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Any:
+    """The coefficients q of `ops.cross_entropy`, from target classes: their weight where the class is, else 0."""
+    classes = x.shape[1]
+    if tuple(target.shape) != (x.shape[0], *x.shape[2:]):
+        raise ShapeError("cross_entropy", got=f"input {tuple(x.shape)}, target {tuple(target.shape)}",
+                         wanted=f"target {(x.shape[0], *x.shape[2:])} of classes, or {tuple(x.shape)} of probabilities")
+    if target.dtype.kind not in "iu":
+        raise DtypeError("cross_entropy", got=f"target of dtype {target.dtype}", wanted="integers")
+    xp = namespace(target)
+    counted = target != ignore_index
+    inside = (target >= 0) & (target < classes)
+    if not bool(xp.all(inside | ~counted)):
+        bad = target[~inside & counted]
+        raise ArgumentError("cross_entropy", got=f"target class {int(bad[0])}",
+                            wanted=f"classes from 0 to {classes - 1}, or ignore_index={ignore_index}")
+    dtype = accumulation_dtype(value(x).dtype)
+    along = (classes,) + (1,) * (x.ndim - 2)
+    q = astype(xp.expand_dims(xp.where(inside, target, -1), axis=1) == xp.reshape(xp.arange(classes), along), dtype)
+    spread = xp.ones(along, dtype=dtype) if weight is None else astype(xp.reshape(weight, along), dtype)
+    if weight is not None:
+        q = q * spread
+    divisor = xp.sum(q) if reduction == "mean" else None
+    if smoothing:
+        q = q * (1 - smoothing) + xp.expand_dims(astype(counted, dtype), axis=1) * (spread * (smoothing / classes))
+    if divisor is None:
+        return q
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return q / divisor  # 0/0 where nothing counts: the mean of nothing is NaN, as in torch

@@ -1,0 +1,111 @@
+"""What an optimizer keeps for one parameter: its state, and the blocks in which it is updated.
+
+An update is a dozen array operations over the same few arrays. Block by block they work in the cache and not in main
+memory, and what they need for intermediate results is bounded, whatever the size of the parameter. A block is a piece of
+the parameter along the axis with the largest stride, so every memory order is served without a copy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import Array, accumulation_dtype, device_of, is_array, namespace, transfer
+
+__all__ = ["Block", "Scratch", "Slot", "following", "laid_out", "zeros_like"]
+
+#: (where to cut the gradient, parameter, state, arrays for intermediate results); None cuts nothing off.
+Block = tuple[Any, Array, dict[str, Any], tuple[Array, ...]]
+
+#: Elements of a block. On the CPU, six float32 arrays of this size fit the caches of one core; a GPU has its own order of
+#: work, and larger blocks keep the cost of launching small.
+CPU_BLOCK, GPU_BLOCK = 1 << 16, 1 << 22
+
+
+def zeros_like(array: Array) -> Array:
+    """Zeros in the shape and memory order of a parameter, in the dtype in which its update is computed."""
+    return namespace(array).zeros_like(array, dtype=accumulation_dtype(array.dtype))
+
+
+def following(held: Array, array: Array) -> Array:
+    """An array of the state in the layout, dtype and device that fit the parameter's elements: itself if it has those."""
+    if held.dtype == accumulation_dtype(array.dtype) and device_of(held) == device_of(array):
+        return held
+    return laid_out(held, array)
+
+
+def laid_out(held: Array, array: Array) -> Array:
+    """A copy of an array of the state, as `zeros_like` would make it for the parameter's elements."""
+    new = zeros_like(array)
+    new[...] = transfer(held, device_of(array))
+    return new
+
+
+class Scratch:
+    """Arrays for intermediate results, shared by all blocks of one shape, memory order, dtype and device."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._arrays: dict[Any, tuple[Array, ...]] = {}
+
+    def like(self, block: Array) -> tuple[Array, ...]:
+        """`count` arrays like a block; for half precision two more, for the block and its gradient in float32."""
+        dtype = accumulation_dtype(block.dtype)
+        key = (block.shape, block.strides, block.dtype, device_of(block))
+        if key not in self._arrays:
+            count = self.count if dtype == block.dtype else self.count + 2
+            empty_like = namespace(block).empty_like
+            self._arrays[key] = tuple([empty_like(block, dtype=dtype) for _ in range(count)])
+        return self._arrays[key]
+
+
+class Slot:
+    """One parameter's place in an optimizer.
+
+    array : the elements that the blocks are cut from; None before the first update
+    options : the group's options that the state was made for
+    state : what the optimizer remembers of the parameter, arrays and numbers
+    blocks : the pieces in which it is updated
+    kind : dtype and device of the numbers in the formula, as a key
+    half : the update is computed in float32 and rounded once
+    first : the state has served no update yet
+    """
+
+    __slots__ = ("array", "options", "state", "blocks", "kind", "half", "first")
+
+    def __init__(self, state: dict[str, Any] | None = None) -> None:
+        self.array: Array = None
+        self.options: Any = None
+        self.state: dict[str, Any] = {} if state is None else state
+        self.blocks: tuple[Block, ...] = ()
+        self.kind = ("", np.dtype(np.float32))
+        self.half = False
+        self.first = state is None
+
+    def bind(self, array: Array, scratch: Scratch) -> None:
+        """Cut blocks from the elements of the parameter and from its state, which follows it to its dtype and device."""
+        self.array = array
+        self.state.update({name: following(held, array) for name, held in self.state.items() if is_array(held)})
+        on_cpu = isinstance(array, np.ndarray)
+        self.kind = ("cpu" if on_cpu else "gpu", accumulation_dtype(array.dtype))
+        self.half = self.kind[1] != array.dtype
+        cuts = _cuts(array, CPU_BLOCK if on_cpu else GPU_BLOCK)
+        self.blocks = tuple([self._block(cut, scratch) for cut in cuts])
+
+    def _block(self, cut: Any, scratch: Scratch) -> Block:
+        if cut is None:
+            return None, self.array, self.state, scratch.like(self.array)
+        state = {name: value[cut] for name, value in self.state.items() if is_array(value)}
+        return cut, self.array[cut], state, scratch.like(self.array[cut])
+
+
+def _cuts(array: Array, limit: int) -> list[Any]:
+    """Indices that cut an array into blocks of about `limit` elements; None for one that is small enough."""
+    if array.size <= limit:
+        return [None]
+    axis = int(np.argmax(np.abs(array.strides)))
+    length = array.shape[axis]
+    rows = max(1, limit // (array.size // length))
+    lead = (slice(None),) * axis
+    return [(*lead, slice(start, start + rows)) for start in range(0, length, rows)]

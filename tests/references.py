@@ -1,0 +1,95 @@
+"""The operations again, in plain float64 NumPy, written to be obviously right."""
+
+import itertools
+import math
+
+import numpy as np
+
+erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def gelu_tanh(x):
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def logsumexp(x, axis=None, keepdims=False):
+    return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
+
+
+def softmax(x, axis=-1):
+    return np.exp(x) / np.sum(np.exp(x), axis=axis, keepdims=True)
+
+
+def cross_entropy(x, q, reduce):
+    losses = -(q * np.log(softmax(x, 1))).sum(1)
+    return losses.sum() if reduce else losses
+
+
+def flatten(x, start_dim=0, end_dim=-1):
+    end = end_dim % x.ndim
+    return x.reshape(*x.shape[:start_dim], math.prod(x.shape[start_dim : end + 1]), *x.shape[end + 1 :])
+
+
+def index_add(x, key, shape):
+    y = np.zeros(shape, x.dtype)
+    np.add.at(y, key, x)
+    return y
+
+
+def padded(x, padding, fill=0.0):
+    return np.pad(x, ((0, 0), (0, 0), *padding), constant_values=fill)
+
+
+def convolution(x, w, b=None, stride=None, padding=None, dilation=None, groups=1):
+    """Every output element by itself: the sum over the window that it sees, times its kernel."""
+    axes = x.ndim - 2
+    stride, dilation = stride or (1,) * axes, dilation or (1,) * axes
+    x = padded(x, padding or ((0, 0),) * axes)
+    span = [d * (k - 1) + 1 for d, k in zip(dilation, w.shape[2:])]
+    lengths = [(n - e) // s + 1 for n, e, s in zip(x.shape[2:], span, stride)]
+    y = np.zeros((x.shape[0], w.shape[0], *lengths))
+    outs, ins = w.shape[0] // groups, w.shape[1]
+    for o in range(w.shape[0]):
+        channels = slice(o // outs * ins, (o // outs + 1) * ins)
+        for place in itertools.product(*map(range, lengths)):
+            window = tuple(slice(p * s, p * s + e, d) for p, s, e, d in zip(place, stride, span, dilation))
+            seen = x[(slice(None), channels, *window)]
+            y[(slice(None), o, *place)] = (seen * w[o]).sum(axis=tuple(range(1, x.ndim)))
+    return y if b is None else y + b.reshape(-1, *(1,) * axes)
+
+
+def pool(x, choose, fill, kernel, stride, padding):
+    """`choose` (np.max, np.mean) of every window of the padded input."""
+    x = padded(x, [(p, p) for p in padding], fill)
+    lengths = [(n - k) // s + 1 for n, k, s in zip(x.shape[2:], kernel, stride)]
+    y = np.zeros((*x.shape[:2], *lengths))
+    for place in itertools.product(*map(range, lengths)):
+        window = tuple(slice(p * s, p * s + k) for p, s, k in zip(place, stride, kernel))
+        y[(slice(None), slice(None), *place)] = choose(x[(slice(None), slice(None), *window)],
+                                                       axis=tuple(range(2, x.ndim)))
+    return y
+
+
+def _affine(y, w, b, shape):
+    y = y if w is None else y * w.reshape(shape)
+    return y if b is None else y + b.reshape(shape)
+
+
+def batch_norm(x, w=None, b=None, eps=1e-5):
+    """(y, mean, biased variance, 1/√(variance + eps))"""
+    axes = (0, *range(2, x.ndim))
+    mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    r = 1 / np.sqrt(variance + eps)
+    return _affine((x - mean) * r, w, b, mean.shape), mean, variance, r
+
+
+def batch_norm_inference(x, mean, variance, w=None, b=None, eps=1e-5):
+    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+    return _affine((x - mean.reshape(shape)) / np.sqrt(variance.reshape(shape) + eps), w, b, shape)
+
+
+def layer_norm(x, count, w=None, b=None, eps=1e-5):
+    """Over the last `count` axes."""
+    axes = tuple(range(-count, 0))
+    y = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+    return _affine(y, w, b, x.shape[-count:])

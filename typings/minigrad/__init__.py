@@ -1,0 +1,1 @@
+../../minigrad/__init__.py

@@ -1,0 +1,1 @@
+../../minigrad/__main__.py
