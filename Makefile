@@ -17,10 +17,10 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check parity bench docs typings clean
+.PHONY: help demo test check parity bench gpu-check docs typings clean
 
 help: ## say what the targets do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.core ## train a small network with and without BatchNorm and compare
 	$(RUN)/minigrad train mlp --compare none,batch
@@ -40,6 +40,12 @@ parity: $(PARITY)/.installed ## compare with PyTorch, in an environment of its o
 
 bench: $(VENV)/.dev ## measure the speed of the layers and of whole trainers
 	$(RUN)/python benchmarks/run.py $(ARGS)
+
+# Without a network: the interpreter it is run with has CuPy, NumPy, safetensors, pytest and setuptools already.
+gpu-check: ## test and measure on this machine's GPU, writing benchmarks/results/gpu-*
+	rm -rf build/gpu-check
+	$(PYTHON) -m pip install $(PIP_FLAGS) --no-index --no-deps --no-build-isolation --target build/gpu-check .
+	PYTHONPATH=$(CURDIR)/build/gpu-check $(PYTHON) benchmarks/gpu_check.py
 
 docs: $(VENV)/.docs ## write the pages of the programming interface to build/docs
 	$(RUN)/pdoc --docformat numpy --output-directory build/docs minigrad minigrad.layers minigrad.optim

@@ -137,8 +137,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         kinds = self.__dict__.get("_kinds")
         if isinstance(value, (Parameter, Buffer, Module)):
-            kind = MODULE if isinstance(value, Module) else PARAMETER if isinstance(value, Parameter) else BUFFER
-            self._register(name, kind, value)
+            self._register(name, _kind(value), value)
         elif kinds is not None and name in kinds:
             self._replace(name, kinds[name], value)
         else:
@@ -188,8 +187,6 @@ class Module:
             wanted = {PARAMETER: "a Parameter or None", MODULE: "a Module or None"}.get(kind, "a Tensor or None")
             got = f"a {type(value).__name__} for a {kind}"
             raise DtypeError(f"{type(self).__name__}.{name}", got=got, wanted=wanted)
-        elif kind == BUFFER and (old := self.__dict__[name]) is not None and not old.persistent:
-            self._kinds[name] = TRANSIENT
         self.__dict__[name] = value
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
@@ -440,6 +437,12 @@ class Module:
             return f"{type(self).__name__}({extra})"
         lines = "\n".join(([extra] if extra else []) + children).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {lines}\n)"
+
+
+def _kind(value: Parameter | Buffer | Module) -> str:
+    if isinstance(value, Module):
+        return MODULE
+    return PARAMETER if isinstance(value, Parameter) else BUFFER if value.persistent else TRANSIENT
 
 
 def _add(table: dict[object, Hook], hook: Hook) -> Callable[[], None]:

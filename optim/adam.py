@@ -48,8 +48,9 @@ class Adam(Optimizer):
 
     References
     ----------
-    D. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1. amsgrad: S. Reddi, S. Kale,
-    S. Kumar, "On the convergence of Adam and beyond", ICLR 2018; as in PyTorch the maximum is taken before the correction.
+    D. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1. amsgrad: S. Reddi,
+    S. Kale, S. Kumar, "On the convergence of Adam and beyond", ICLR 2018; as in PyTorch the maximum is taken before
+    the correction.
 
     Examples
     --------
@@ -70,14 +71,14 @@ class Adam(Optimizer):
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0.0, amsgrad: bool = False, *, maximize: bool = False) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
-                                  "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+                                  "amsgrad": amsgrad, "maximize": maximize})
 
     def checked(self, options: Options) -> Options:
         where = type(self).__name__
-        found: Options = {name: at_least_zero(where, name, options[name]) for name in ("lr", "eps", "weight_decay")}
-        return {**found, "betas": betas(where, options["betas"]), "amsgrad": bool(options["amsgrad"]),
-                "maximize": bool(options["maximize"])}
+        numbers = {name: at_least_zero(where, name, options[name]) for name in ("lr", "eps", "weight_decay")}
+        flags = {name: bool(options[name]) for name in ("amsgrad", "maximize")}
+        return {**numbers, **flags, "betas": betas(where, options["betas"])}
 
     def initial_state(self, array: Array, options: Options) -> dict[str, Any]:
         state = {"step": 0, "exp_avg": zeros_like(array), "exp_avg_sq": zeros_like(array)}
@@ -88,17 +89,17 @@ class Adam(Optimizer):
     def numbers(self, options: Options, step: int, first: bool) -> tuple[float, ...]:
         """1−β₁, β₂, 1−β₂, λ, and for p ← ω·p − size·m/(√v̂ + small) the three numbers left.
 
-        With c₁ = 1−β₁ᵗ and c₂ = 1−β₂ᵗ the fraction is widened by √c₂: size = η·√c₂/c₁, small = ε·√c₂, so that no array
-        has to be divided by a correction. ω is 1 − η·λ.
+        With c₁ = 1−β₁ᵗ and c₂ = 1−β₂ᵗ the fraction is widened by √c₂: size = η·√c₂/c₁, small = ε·√c₂, so that no
+        array has to be divided by a correction. ω is 1 − η·λ.
         """
         (beta1, beta2), lr, decay = options["betas"], options["lr"], options["weight_decay"]
         root = sqrt(1.0 - beta2**step)
         size = lr * root / (1.0 - beta1**step)
         return 1.0 - beta1, beta2, 1.0 - beta2, decay, size, options["eps"] * root, 1.0 - lr * decay
 
-    def update(self, xp: Any, p: Array, g: Array, state: dict[str, Any], scratch: tuple[Array, ...], options: Options,
-               numbers: tuple[Any, ...]) -> None:
-        """The formula of the class; every third argument (second, of functions of one array) is where the result goes."""
+    def update(self, xp: Any, p: Array, g: Array, state: dict[str, Any], scratch: tuple[Array, ...],
+               options: Options, numbers: tuple[Any, ...]) -> None:
+        """The formula of the class; the last argument of every function is where its result goes."""
         new1, beta2, new2, decay, size, small, shrink = numbers
         m, v = state["exp_avg"], state["exp_avg_sq"]
         s, t = scratch
@@ -110,7 +111,7 @@ class Adam(Optimizer):
         xp.multiply(v, beta2, v)
         xp.add(v, xp.multiply(xp.multiply(g, g, t), new2, t), v)
         if options["amsgrad"]:
-            v = xp.maximum(state["max_exp_avg_sq"], v, state["max_exp_avg_sq"])
+            v = xp.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
         xp.add(xp.sqrt(v, t), small, t)
         xp.multiply(xp.divide(m, t, t), size, t)
         if options["weight_decay"] and self.decoupled:

@@ -1,4 +1,4 @@
-"""The state of an optimizer as a dict of arrays and plain values, and back: checked as a whole before anything changes."""
+"""The state of an optimizer as a dict of arrays and plain values, and back: checked before anything changes."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def fitted(optimizer: Optimizer, saved: Mapping[str, Any]) -> tuple[list[Options
         states = _states(optimizer, saved, options, problems)
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise StateError(where, got="; ".join(problems[:SHOWN]) + more, wanted="the state of an optimizer like this one",
-                         hint="Nothing was loaded")
+        raise StateError(where, got="; ".join(problems[:SHOWN]) + more,
+                         wanted="the state of an optimizer like this one", hint="Nothing was loaded")
     return options, states
 
 
@@ -90,7 +90,8 @@ def _compare_parameters(i: int, group: Options, other: Mapping[str, Any], proble
         return
     names, others = group.get("param_names"), other.get("param_names")
     if names and others:
-        problems += [f"group {i}: parameter {b!r} where the optimizer has {a!r}" for a, b in zip(names, others) if a != b]
+        problems += [f"group {i}: parameter {their!r} where the optimizer has {our!r}"
+                     for our, their in zip(names, others) if our != their]
 
 
 def _states(optimizer: Optimizer, saved: Mapping[str, Any], options: list[Options], problems: list[str]) -> States:
@@ -111,7 +112,8 @@ def _state(optimizer: Optimizer, array: Array, saved: Mapping[str, Any], options
     """One parameter's state."""
     fresh = optimizer.initial_state(array, options)
     problems += [f"{label} lacks {name!r}" for name in fresh if name not in saved]
-    problems += [f"{label} has the unknown {name!r}" for name in saved if name not in fresh and name not in optimizer.arrays]
+    known = {*fresh, *optimizer.arrays}
+    problems += [f"{label} has the unknown {name!r}" for name in saved if name not in known]
     state: dict[str, Any] = {}
     for name in (*fresh, *(name for name in optimizer.arrays if name not in fresh)):
         if name not in saved:
@@ -122,7 +124,8 @@ def _state(optimizer: Optimizer, array: Array, saved: Mapping[str, Any], options
             continue
         source, dtype = as_array(got), accumulation_dtype(array.dtype)
         if source.shape != array.shape or source.dtype != dtype:
-            problems.append(f"{label} has {name} of shape {source.shape} and dtype {source.dtype}, not {array.shape} {dtype}")
+            problems.append(f"{label} has {name} of shape {source.shape} and dtype {source.dtype}, "
+                            f"not {array.shape} and {dtype}")
         else:
             state[name] = laid_out(source, array)
     return state

@@ -1,17 +1,20 @@
-"""Gradient clipping. Gradients are bound anew, never scaled in place: two parameters may share one array of gradients."""
+"""Gradient clipping. Gradients are bound to new Tensors, never scaled in place.
+
+An array of gradients may belong to two parameters, or to somebody who has given it to `backward`. Scaled in place, it
+would be scaled twice, or behind somebody's back.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from minigrad.backend import Array, accumulation_dtype, as_array, astype, device_of, namespace, transfer
 from minigrad.errors import ArgumentError, DtypeError
-from minigrad.optim.options import at_least_zero
+from minigrad.optim.options import at_least_zero, finite
 from minigrad.tensor import Tensor
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
@@ -38,12 +41,13 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     Returns
     -------
     Tensor
-        n, the norm before clipping; without axes, in the gradients' dtype (float32 for half precision, and for none).
+        n, the norm before clipping; without axes, in the gradients' dtype (float32 for half precision or none).
 
     Raises
     ------
     ArgumentError
-        A number is out of its range, or the norm is not finite and `error_if_nonfinite` is set. Nothing has changed then.
+        A number is out of its range, or the norm is not finite and `error_if_nonfinite` is set. No gradient has
+        changed then.
     DtypeError
         Something is no Tensor.
 
@@ -65,9 +69,9 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     """
     where = "clip_grad_norm_"
     limit = math.inf if max_norm == math.inf else at_least_zero(where, "max_norm", max_norm)
-    if not isinstance(norm_type, Real) or not norm_type > 0:
-        raise ArgumentError(where, got=f"norm_type={norm_type!r}", wanted="a number above 0, or inf")
-    order = float(norm_type)
+    order = math.inf if norm_type == math.inf else finite(where, "norm_type", norm_type)
+    if order <= 0:
+        raise ArgumentError(where, got=f"norm_type={norm_type}", wanted="a number above 0, or inf")
     owners = _with_gradient(where, parameters)
     total = _total([p.grad.data for p in owners], order)
     norm = float(total)
@@ -150,7 +154,7 @@ def _gathered(numbers: list[Array]) -> Array:
 
 
 def _norm(x: Array, order: float) -> Array:
-    """(Σ|x|ᵖ)^(1/p) of a vector, of magnitudes divided by the largest: no power of them overflows or all vanish."""
+    """(Σ|x|ᵖ)^(1/p) of a vector, by way of magnitudes divided by the largest: no power of those overflows."""
     xp = namespace(x)
     size = xp.abs(x)
     largest = size.max(initial=0.0)

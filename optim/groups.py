@@ -18,9 +18,8 @@ NORMALIZATIONS = tuple(
 def parameter_groups(model: Module, weight_decay: float) -> list[Options]:
     """The parameters of a model in two groups, with and without weight decay, for an optimizer.
 
-    Without decay go the parameters of normalization layers (whatever their shape: LayerNorm's can have two axes), those
-    called bias, and all others with fewer than two axes. What a normalization follows is unchanged when its weights
-    shrink, so decay there only changes the effective learning rate; on γ, β and biases it changes the function.
+    Without decay go the parameters of normalization layers (whatever their shape: LayerNorm's can have two axes),
+    those called bias, and all others with fewer than two axes.
 
     Parameters
     ----------
@@ -31,9 +30,9 @@ def parameter_groups(model: Module, weight_decay: float) -> list[Options]:
     Returns
     -------
     list of dict
-        Groups with ``"name"``, ``"params"``, ``"param_names"`` and ``"weight_decay"``; empty ones are left out. A parameter
-        that two layers share is in the group without decay if either of them puts it there. Frozen parameters are
-        included: optimizers pass over what has no gradient.
+        Groups with ``"name"``, ``"params"``, ``"param_names"`` and ``"weight_decay"``; empty ones are left out. A
+        parameter that two layers share is in the group without decay if either of them puts it there. Frozen
+        parameters are included: optimizers pass over what has no gradient.
 
     Raises
     ------
@@ -42,7 +41,8 @@ def parameter_groups(model: Module, weight_decay: float) -> list[Options]:
 
     References
     ----------
-    T. He et al., "Bag of tricks for image classification with convolutional neural networks", CVPR 2019, section 3.1.
+    T. He et al., "Bag of tricks for image classification with convolutional neural networks", CVPR 2019, section 3.1
+    ("no bias decay").
 
     Examples
     --------

@@ -34,18 +34,19 @@ class Optimizer:
         What is remembered of one parameter with these elements, before its first update: arrays by name, made with
         `minigrad.optim.slots.zeros_like`. A number ``"step"`` in it is counted up before every update.
     ``numbers(self, options, step, first)``
-        The numbers of the formula, computed once for all parameters that share them. `step` is the parameter's count, 1
-        at its first update (0 where the state has none); `first` says whether the state has served no update yet.
+        The numbers of the formula, computed once for all parameters that share them. `step` is the parameter's
+        count, 1 at its first update (0 where the state has none); `first` says that the state has served no update.
     ``update(self, xp, p, g, state, scratch, options, numbers)``
-        The update of one parameter `p` in place, from its gradient `g`, which must be left as it is. Large parameters come
-        in blocks, so the formula has to be elementwise. `xp` has the functions for these arrays; `scratch` holds
-        `scratches` arrays for intermediate results.
+        The update of one parameter `p` in place, from its gradient `g`, which must be left as it is. Large parameters
+        come in blocks, so the formula has to be elementwise. `xp` has the functions for these arrays; `scratch` holds
+        `scratches` arrays for intermediate results. `p` should be written last: `g` may be the same memory.
 
     Parameters
     ----------
     params : iterable of Tensor, of (str, Tensor) or of dict
-        What to optimize: leaves of floating point. A dict is a group: ``{"params": [...], "lr": ...}`` with options that
-        differ from the defaults; it may have a ``"name"``. The names of named parameters are kept as ``"param_names"``.
+        What to optimize: leaves of floating point. A dict is a group: ``{"params": [...], "lr": ...}`` with options
+        that differ from the defaults; it may have a ``"name"``. The names of named parameters are kept as
+        ``"param_names"``.
     defaults : dict
         The options of groups that do not say otherwise.
 
@@ -66,9 +67,9 @@ class Optimizer:
 
     Notes
     -----
-    Half-precision parameters are updated in float32, with float32 state, and rounded once per step. Every write is logged:
-    a graph that still needs a parameter's old values refuses to differentiate. A model may be moved to another device or
-    dtype between steps: the state follows.
+    Half-precision parameters are updated in float32, with float32 state, and rounded once per step. Every write is
+    logged: a graph that still needs a parameter's old values refuses to differentiate. A model may be moved to another
+    device or dtype between steps: the state follows.
     """
 
     scratches: ClassVar[int] = 0
@@ -100,8 +101,8 @@ class Optimizer:
         """The numbers of the formula."""
         raise NotImplementedError
 
-    def update(self, xp: Any, p: Array, g: Array, state: dict[str, Any], scratch: tuple[Array, ...], options: Options,
-               numbers: tuple[Any, ...]) -> None:
+    def update(self, xp: Any, p: Array, g: Array, state: dict[str, Any], scratch: tuple[Array, ...],
+               options: Options, numbers: tuple[Any, ...]) -> None:
         """Update one parameter, or a block of it, in place."""
         raise NotImplementedError
 
@@ -120,7 +121,8 @@ class Optimizer:
             raise ArgumentError(where, got=f"the group {group!r}", wanted="a dict with 'params'")
         unknown = sorted(set(group) - {"params", *self.defaults, *LABELS})
         if unknown:
-            raise ArgumentError(where, got=f"the unknown options {unknown}", wanted=f"some of {sorted(self.defaults)}")
+            raise ArgumentError(where, got=f"the unknown options {unknown}",
+                                wanted=f"some of {sorted(self.defaults)}")
         params, names = as_parameters(where, group["params"])
         known = {p for other in self.param_groups for p in other["params"]}
         for i, p in enumerate(params):
@@ -137,7 +139,7 @@ class Optimizer:
         self.param_groups.append(new)
 
     def _options(self, group: Options) -> Options:
-        """The group's options, checked again if somebody has changed them. An unchanged group gives the same object."""
+        """The group's options, checked again if somebody has changed them; the same object as long as nobody has."""
         values = [group[name] for name in self.defaults]
         seen = self._checked.get(id(group))
         if seen is not None and seen[0] == values:
@@ -247,7 +249,8 @@ class Optimizer:
 
     def _prepare(self, slot: Slot, array: Array, options: Options) -> None:
         """Make the state that these options ask for and that is not there yet, and cut the blocks."""
-        missing = {name: value for name, value in self.initial_state(array, options).items() if name not in slot.state}
+        initial = self.initial_state(array, options)
+        missing = {name: value for name, value in initial.items() if name not in slot.state}
         if missing:
             slot.state.update(missing)
             slot.first = True
@@ -277,20 +280,21 @@ class Optimizer:
         return MappingProxyType({p: MappingProxyType(slot.state) for p, slot in self._slots.items() if slot.state})
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a later `load_state_dict` needs to continue, in the layout of `torch.optim.Optimizer.state_dict`.
+        """All that `load_state_dict` needs to continue later, in the layout of `torch.optim.Optimizer.state_dict`.
 
         Returns
         -------
         dict
-            ``{"state": {index: {name: array or int}}, "param_groups": [{option: value, "params": [index]}]}``. Parameters
-            are numbered through all groups. Arrays are NumPy arrays of their own memory; all else can be written as JSON.
+            ``{"state": {index: {name: array or int}}, "param_groups": [{option: value, "params": [index]}]}``.
+            Parameters are numbered through all groups. Arrays are copies, in NumPy; all else can be written as JSON.
         """
         return checkpoint.collect(self.param_groups, {p: slot.state for p, slot in self._slots.items()})
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` has returned: for parameters of the same shapes and dtypes, in the same groups.
+        """Continue from what `state_dict` has returned.
 
-        Options are taken over too. Indices may be strings, as JSON makes them.
+        For parameters of the same shapes and dtypes, in the same groups. Options are taken over too. Indices may be
+        strings, as JSON makes them.
 
         Raises
         ------
@@ -306,7 +310,8 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         # Blocks are views into parameters and states: a copy of the optimizer has to cut its own.
-        own = {name: value for name, value in self.__dict__.items() if name not in ("_slots", "_scratch", "_checked")}
+        derived = ("_slots", "_scratch", "_checked")
+        own = {name: value for name, value in self.__dict__.items() if name not in derived}
         return {**own, "_states": [(p, slot.state) for p, slot in self._slots.items() if not slot.first]}
 
     def __setstate__(self, own: dict[str, Any]) -> None:
@@ -325,6 +330,6 @@ class Optimizer:
 
 
 def _scalars(numbers: tuple[float, ...], kind: tuple[str, Any]) -> tuple[Any, ...]:
-    """The numbers as NumPy takes them fastest, arrays without axes (half the time of Python floats); CuPy wants floats."""
+    """The numbers as they are fastest: for NumPy arrays without axes (half the time of floats), for CuPy floats."""
     device, dtype = kind
     return tuple([np.array(number, dtype) for number in numbers]) if device == "cpu" else numbers

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from numbers import Real
 from typing import Any
 
@@ -17,7 +18,7 @@ _PASS = "pass a list of Tensors, such as list(model.parameters())"
 
 
 def finite(where: str, name: str, value: Any) -> float:
-    """`value` as a Python float: a strongly typed NumPy number would change the dtype of what it is multiplied with.
+    """`value` as a Python float; a NumPy number would change the dtype of what it is multiplied with.
 
     Raises
     ------
@@ -26,7 +27,7 @@ def finite(where: str, name: str, value: Any) -> float:
     ArgumentError
         It is infinite or NaN.
     """
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise DtypeError(where, got=f"{name}={value!r} of type {type(value).__name__}", wanted="a number")
     if not math.isfinite(value):
         raise ArgumentError(where, got=f"{name}={value}", wanted="a finite number")
@@ -70,9 +71,10 @@ def as_groups(where: str, params: Any) -> list[Options]:
 
 def _listed(where: str, params: Any) -> list[Any]:
     """The items of an ordered iterable, at least one."""
-    if isinstance(params, (Tensor, Mapping, Set)) or not isinstance(params, Iterable):
+    if isinstance(params, (Tensor, Mapping, AbstractSet)) or not isinstance(params, Iterable):
         raise DtypeError(where, got=f"params of type {type(params).__name__}",
-                         wanted="an ordered iterable of Tensors, of (name, Tensor) or of groups", hint=f"For one, {_PASS}")
+                         wanted="an ordered iterable of Tensors, of (name, Tensor) or of groups",
+                         hint=f"Even for one, {_PASS}")
     found = list(params)
     if not found:
         raise ArgumentError(where, got="an empty parameter list", wanted="at least one parameter",
@@ -106,7 +108,8 @@ def as_parameters(where: str, params: Any) -> tuple[list[Tensor], list[str] | No
 def _check_parameter(where: str, tensor: Any, label: str) -> None:
     """Refuse what cannot be optimized."""
     if not isinstance(tensor, Tensor):
-        raise DtypeError(where, got=f"parameter {label} of type {type(tensor).__name__}", wanted="a Tensor", hint=_PASS)
+        raise DtypeError(where, got=f"parameter {label} of type {type(tensor).__name__}", wanted="a Tensor",
+                         hint=f"Please {_PASS}")
     if tensor.edge is not None:
         raise GraphError(where, got=f"parameter {label}, a result of {tensor.node.op.name}", wanted="a leaf",
                          hint="Optimize the Tensors it was computed from, or its detach()")

@@ -48,8 +48,8 @@ class SGD(Optimizer):
 
     References
     ----------
-    I. Sutskever, J. Martens, G. Dahl, G. Hinton, "On the importance of initialization and momentum in deep learning",
-    ICML 2013. As in PyTorch, and unlike there, η multiplies the buffer and is not part of it.
+    I. Sutskever, J. Martens, G. Dahl, G. Hinton, "On the importance of initialization and momentum in deep
+    learning", ICML 2013. As in PyTorch, and unlike there, η multiplies the buffer and is not part of it.
 
     Examples
     --------
@@ -69,30 +69,30 @@ class SGD(Optimizer):
 
     def __init__(self, params: Any, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
                  weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
-                                  "nesterov": nesterov, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening,
+                                  "weight_decay": weight_decay, "nesterov": nesterov, "maximize": maximize})
 
     def checked(self, options: Options) -> Options:
         where = type(self).__name__
-        found: Options = {name: at_least_zero(where, name, options[name]) for name in ("lr", "momentum", "weight_decay")}
-        found["dampening"] = finite(where, "dampening", options["dampening"])
-        found["nesterov"], found["maximize"] = bool(options["nesterov"]), bool(options["maximize"])
-        if found["nesterov"] and (found["momentum"] == 0 or found["dampening"] != 0):
-            raise ArgumentError(where, got=f"nesterov with momentum={found['momentum']}, dampening={found['dampening']}",
+        numbers = {name: at_least_zero(where, name, options[name]) for name in ("lr", "momentum", "weight_decay")}
+        flags = {name: bool(options[name]) for name in ("nesterov", "maximize")}
+        momentum, dampening = numbers["momentum"], finite(where, "dampening", options["dampening"])
+        if flags["nesterov"] and (momentum == 0 or dampening != 0):
+            raise ArgumentError(where, got=f"nesterov with momentum={momentum}, dampening={dampening}",
                                 wanted="momentum > 0 and dampening = 0")
-        return found
+        return {**numbers, **flags, "dampening": dampening}
 
     def initial_state(self, array: Array, options: Options) -> dict[str, Any]:
         return {"momentum_buffer": zeros_like(array)} if options["momentum"] else {}
 
     def numbers(self, options: Options, step: int, first: bool) -> tuple[float, ...]:
-        """η, μ, λ, and the weight of the gradient in the buffer. The buffer starts as 0, so weight 1 makes it g at first."""
+        """η, μ, λ, and the weight of g in the buffer; the buffer starts as 0, so that weight 1 makes it g at first."""
         kept = 1.0 if first else 1.0 - options["dampening"]
         return options["lr"], options["momentum"], options["weight_decay"], kept
 
-    def update(self, xp: Any, p: Array, g: Array, state: dict[str, Any], scratch: tuple[Array, ...], options: Options,
-               numbers: tuple[Any, ...]) -> None:
-        """The formula of the class; every third argument is where the result goes."""
+    def update(self, xp: Any, p: Array, g: Array, state: dict[str, Any], scratch: tuple[Array, ...],
+               options: Options, numbers: tuple[Any, ...]) -> None:
+        """The formula of the class; the last argument of every function is where its result goes."""
         lr, momentum, decay, kept = numbers
         s, t = scratch
         if options["maximize"]:

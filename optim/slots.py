@@ -1,8 +1,8 @@
 """What an optimizer keeps for one parameter: its state, and the blocks in which it is updated.
 
 An update is a dozen array operations over the same few arrays. Block by block they work in the cache and not in main
-memory, and what they need for intermediate results is bounded, whatever the size of the parameter. A block is a piece of
-the parameter along the axis with the largest stride, so every memory order is served without a copy.
+memory, and what they need for intermediate results is bounded, whatever the size of the parameter. A block is a piece
+of the parameter along the axis with the largest stride, so every memory order is served without a copy.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ __all__ = ["Block", "Scratch", "Slot", "following", "laid_out", "zeros_like"]
 #: (where to cut the gradient, parameter, state, arrays for intermediate results); None cuts nothing off.
 Block = tuple[Any, Array, dict[str, Any], tuple[Array, ...]]
 
-#: Elements of a block. On the CPU, six float32 arrays of this size fit the caches of one core; a GPU has its own order of
-#: work, and larger blocks keep the cost of launching small.
+#: Elements of a block. On the CPU, six float32 arrays of this size fit the caches of one core; a GPU has its own order
+#: of work, and larger blocks keep the cost of launching small.
 CPU_BLOCK, GPU_BLOCK = 1 << 16, 1 << 22
 
 
@@ -29,7 +29,7 @@ def zeros_like(array: Array) -> Array:
 
 
 def following(held: Array, array: Array) -> Array:
-    """An array of the state in the layout, dtype and device that fit the parameter's elements: itself if it has those."""
+    """An array of the state in the dtype and on the device that fit the parameter: itself if it fits already."""
     if held.dtype == accumulation_dtype(array.dtype) and device_of(held) == device_of(array):
         return held
     return laid_out(held, array)
@@ -84,7 +84,7 @@ class Slot:
         self.first = state is None
 
     def bind(self, array: Array, scratch: Scratch) -> None:
-        """Cut blocks from the elements of the parameter and from its state, which follows it to its dtype and device."""
+        """Cut blocks from the elements of the parameter and from its state, which follows to its dtype and device."""
         self.array = array
         self.state.update({name: following(held, array) for name, held in self.state.items() if is_array(held)})
         on_cpu = isinstance(array, np.ndarray)

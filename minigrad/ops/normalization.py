@@ -52,7 +52,7 @@ def moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
         rest = xp.sum(d, axis=axes, keepdims=True) * k
         d = d - rest
         variance = xp.sum(d * d, axis=axes, keepdims=True) * k
-    mean = first + (offset + rest)
+        mean = first + (offset + rest)
     if x.dtype != np.float64 and not _all_finite(variance) and _all_finite(x):
         return moments(cast(x, np.float64), axes)
     return mean, variance
