@@ -167,11 +167,12 @@ class BatchNorm(Module):
         self.dropped_updates += 1
         if self.dropped_updates == 1:
             more = f" and {len(channels) - 10} more" if len(channels) > 10 else ""
+            where = layer_path(current().scope) or type(self).__name__
             shown = ", ".join(map(str, channels[:10])) + more
             warnings.warn(
-                f"{layer_path(current().scope) or type(self).__name__}: the statistics of this batch are not finite, or "
-                f"too large for the buffers, in channels {shown}; the running statistics stay as they are. Further "
-                f"batches of this kind are only counted, in dropped_updates.", RuntimeWarning, stacklevel=2)
+                f"{where}: the statistics of this batch are not finite, or too large for the buffers, in channels "
+                f"{shown}; the running statistics stay as they are. Further batches of this kind are only counted, in "
+                f"dropped_updates.", RuntimeWarning, stacklevel=2)
 
     @property
     def optional_state(self) -> tuple[str, ...]:

@@ -258,6 +258,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
     """
     ys, xs = _as_tuple(outputs), _as_tuple(inputs)
     seeds = (None,) * len(ys) if grad_outputs is None else _as_tuple(grad_outputs)
+    if not ys:
+        raise GraphError("grad", got="no outputs", wanted="at least one")
     if len(seeds) != len(ys):
         raise ShapeError("grad", got=f"{len(seeds)} grad_outputs", wanted=f"one for each of {len(ys)} outputs")
     for i, x in enumerate(xs):

@@ -157,7 +157,7 @@ def _norm(x: Array, order: float) -> Array:
     """(Σ|x|ᵖ)^(1/p) of a vector, by way of magnitudes divided by the largest: no power of those overflows."""
     xp = namespace(x)
     size = xp.abs(x)
-    largest = size.max(initial=0.0)
+    largest = size.max() if size.size else xp.zeros((), x.dtype)
     if order == math.inf or not 0 < largest < math.inf:
         return largest
     return largest * xp.sum((size / largest) ** order) ** (1.0 / order)

@@ -15,8 +15,12 @@ from minigrad.backend import Array, accumulation_dtype, device_of, is_array, nam
 
 __all__ = ["Block", "Scratch", "Slot", "following", "laid_out", "zeros_like"]
 
-#: (where to cut the gradient, parameter, state, arrays for intermediate results); None cuts nothing off.
-Block = tuple[Any, Array, dict[str, Any], tuple[Array, ...]]
+#: What a block needs besides: arrays for intermediate results; and one for its gradient in the parameter's memory order,
+#: with, for half precision, one for the parameter in float32.
+Spare = tuple[tuple[Array, ...], tuple[Array, Array | None]]
+
+#: (where to cut the gradient, parameter, state, and what `Spare` says); None cuts nothing off.
+Block = tuple[Any, Array, dict[str, Any], tuple[Array, ...], tuple[Array, Array | None]]
 
 #: Elements of a block. On the CPU, six float32 arrays of this size fit the caches of one core; a GPU has its own order
 #: of work, and larger blocks keep the cost of launching small.
@@ -43,20 +47,20 @@ def laid_out(held: Array, array: Array) -> Array:
 
 
 class Scratch:
-    """Arrays for intermediate results, shared by all blocks of one shape, memory order, dtype and device."""
+    """Arrays whose content lasts for one block, shared by all of one shape, memory order, dtype and device."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._arrays: dict[Any, tuple[Array, ...]] = {}
+        self._arrays: dict[Any, Spare] = {}
 
-    def like(self, block: Array) -> tuple[Array, ...]:
-        """`count` arrays like a block; for half precision two more, for the block and its gradient in float32."""
+    def like(self, block: Array) -> Spare:
+        """Arrays like a block: `count` for intermediate results, and the others that `Spare` has."""
         dtype = accumulation_dtype(block.dtype)
         key = (block.shape, block.strides, block.dtype, device_of(block))
         if key not in self._arrays:
-            count = self.count if dtype == block.dtype else self.count + 2
-            empty_like = namespace(block).empty_like
-            self._arrays[key] = tuple([empty_like(block, dtype=dtype) for _ in range(count)])
+            xp = namespace(block)
+            *scratch, own_g, own_p = [xp.empty_like(block, dtype=dtype) for _ in range(self.count + 2)]
+            self._arrays[key] = tuple(scratch), (own_g, None if dtype == block.dtype else own_p)
         return self._arrays[key]
 
 
@@ -95,9 +99,9 @@ class Slot:
 
     def _block(self, cut: Any, scratch: Scratch) -> Block:
         if cut is None:
-            return None, self.array, self.state, scratch.like(self.array)
+            return None, self.array, self.state, *scratch.like(self.array)
         state = {name: value[cut] for name, value in self.state.items() if is_array(value)}
-        return cut, self.array[cut], state, scratch.like(self.array[cut])
+        return cut, self.array[cut], state, *scratch.like(self.array[cut])
 
 
 def _cuts(array: Array, limit: int) -> list[Any]:

@@ -29,6 +29,7 @@ ORDER = (
     "minigrad.engine",
     "minigrad.tensor",
     "minigrad.creation",
+    "minigrad.observers",
     "minigrad.functional",
     "minigrad.gradcheck",
     "minigrad.layers",
@@ -39,6 +40,7 @@ ORDER = (
     "minigrad.run",
     "minigrad",
     "minigrad.examples",
+    "minigrad.selftest",
     "minigrad.cli",
     "minigrad.__main__",
 )

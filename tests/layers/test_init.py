@@ -8,7 +8,7 @@ import pytest
 import minigrad
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.layers import BatchNorm1d, Conv2d, LayerNorm, Linear, Parameter, init
-from minigrad.ops.random import Generator
+from minigrad.ops.random import Generator, default_generator
 
 
 def make(*shape, order="C"):
@@ -131,7 +131,7 @@ def test_generators_and_dtypes(make_layer):
     np.testing.assert_array_equal(one.bias.numpy(), same.bias.numpy())
     assert not np.array_equal(one.weight.numpy(), other.weight.numpy())
     assert make_layer(dtype="float64").weight.dtype == np.float64
-    state = minigrad.default_generator.get_state()
+    state = default_generator.get_state()
     first = make_layer().weight.numpy().copy()
-    minigrad.default_generator.set_state(state)
+    default_generator.set_state(state)
     np.testing.assert_array_equal(make_layer().weight.numpy(), first)

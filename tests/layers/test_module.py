@@ -55,7 +55,7 @@ def test_members_are_registered_by_type_in_the_order_of_assignment():
         "table", "order", "norm.running_mean", "norm.running_var", "norm.num_batches_tracked"]
     assert [n for n, _ in block.named_children()] == ["first", "norm"]
     assert [n for n, _ in block.named_modules()] == ["", "first", "norm"]
-    assert list(block.modules())[0] is block
+    assert next(iter(block.modules())) is block
     assert [n for n, _ in block.named_parameters(recurse=False)] == ["scale"]
     assert [n for n, _ in block.named_buffers(prefix="net", recurse=False)] == ["net.table", "net.order"]
     assert block.width == 4
@@ -78,7 +78,7 @@ def test_assignment_before_init_is_refused():
         def __init__(self):
             self.weight = Parameter(np.ones(2, np.float32))
 
-    with pytest.raises(StateError, match=r"Early\.weight: got a parameter before .* super\(\).__init__\(\) called first"):
+    with pytest.raises(StateError, match=r"Early\.weight: got a parameter before .* super\(\)"):
         Early()
 
     class Never(Module):
@@ -317,7 +317,7 @@ def test_pickle_round_trip():
     block = Block()
     block(batch(5, 3))
     block.eval().first.requires_grad_(False)
-    other = pickle.loads(pickle.dumps(block))
+    other = pickle.loads(pickle.dumps(block))  # noqa: S301 (what this test has written itself)
     assert isinstance(other.order, Buffer)
     assert not other.first.weight.requires_grad
     assert other.first.weight.data.flags.f_contiguous

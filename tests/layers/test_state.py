@@ -39,7 +39,7 @@ def test_names_and_shared_memory():
     assert list(state) == NAMES
     assert state["0.weight"].data is module[0].weight.data
     assert not any(tensor.requires_grad for tensor in state.values())
-    assert list(module.state_dict(prefix="m."))[0] == "m.0.weight"
+    assert next(iter(module.state_dict(prefix="m."))) == "m.0.weight"
 
 
 @pytest.mark.parametrize("as_arrays", [False, True])
@@ -103,7 +103,7 @@ def test_not_strict_returns_names_but_refuses_shapes():
     assert found.missing_keys == ["0.weight"]
     assert found.unexpected_keys == ["extra"]
     np.testing.assert_array_equal(module[3].weight.numpy(), state["3.weight"])
-    with pytest.raises(StateError, match="'3.bias' has shape"):
+    with pytest.raises(StateError, match=r"'3\.bias' has shape"):
         module.load_state_dict({"3.bias": np.ones(3)}, strict=False)
 
 
@@ -114,7 +114,7 @@ def test_checkpoints_without_the_number_of_batches():
     module(batch())
     assert module.load_state_dict(state) == ([], [])
     assert module[1].num_batches_tracked.item() == 1
-    with pytest.raises(StateError, match="missing '1.num_batches_tracked'"):
+    with pytest.raises(StateError, match=r"missing '1\.num_batches_tracked'"):
         net(1, momentum=None).load_state_dict(state)  # its average needs the number
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import minigrad
 from minigrad import Buffer, Parameter, Tensor
+from minigrad.backend import cuda_problem
 from minigrad.errors import ArgumentError, DtypeError, GraphError, ShapeError
 from minigrad.optim import SGD, Adam, AdamW, Optimizer, slots
 
@@ -387,18 +388,18 @@ def test_a_subclass_is_its_formula():
     assert np.array_equal(p.data, [0.5, 1.0, 1.5])
 
 
-@pytest.mark.parametrize("method", ["checked", "initial_state", "numbers", "update"])
-def test_the_base_is_no_optimizer(method):
-    with pytest.raises(NotImplementedError):
+def test_the_base_is_no_optimizer():
+    with pytest.raises(TypeError, match="abstract"):
         Optimizer(parameters((2,)), {"lr": 0.1})
-    assert hasattr(Optimizer, method)
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(bool(cuda_problem()), reason=cuda_problem())
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 @pytest.mark.parametrize("limit", [1 << 22, 7])
 def test_cupy_arrays(kind, options, limit, monkeypatch):
-    cupy = pytest.importorskip("cupy")
+    import cupy
+
     monkeypatch.setattr(slots, "GPU_BLOCK", limit)
     ps = parameters((6, 5), (3,), (), (4,))
     ps[0].data = np.asfortranarray(ps[0].data)
