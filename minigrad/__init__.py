@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from minigrad import errors
+from minigrad import errors, kernels
 from minigrad.backend import Device
 from minigrad.creation import (
     arange,

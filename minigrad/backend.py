@@ -17,7 +17,7 @@ from minigrad.errors import DeviceError
 
 __all__ = [
     "Device", "accumulation_dtype", "as_array", "as_device", "astype", "copied", "cuda_problem", "device_of",
-    "is_array", "memory", "namespace", "to_numpy", "transfer",
+    "is_array", "is_floating", "memory", "namespace", "to_numpy", "transfer",
 ]
 
 Array = Any  # a NumPy or CuPy array: the texts use only what both have
@@ -145,6 +145,11 @@ def astype(array: Array, dtype: Any) -> Array:
 def copied(array: Array) -> Array:
     """A copy of the array in memory of its own."""
     return array.copy() if hasattr(array, "copy") else namespace(array).asarray(array, copy=True)
+
+
+def is_floating(dtype: Any) -> bool:
+    """Whether elements of `dtype` are floating point; bfloat16 (from `ml_dtypes`) has kind ``V``."""
+    return bool(dtype.kind == "f" or dtype.name == "bfloat16")
 
 
 def accumulation_dtype(dtype: Any) -> np.dtype[Any]:

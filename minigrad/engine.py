@@ -15,7 +15,7 @@ from minigrad.backend import as_array, is_array, memory, namespace
 from minigrad.errors import DtypeError, GraphError, ShapeError
 from minigrad.graph import RELEASED, Node, hooks, node_of, walk
 from minigrad.modes import current, enter, layer_path, leave, no_grad, switch
-from minigrad.op import Traced, explain, restore
+from minigrad.op import Traced, explain, restore, value
 from minigrad.versions import newest_write, written
 
 __all__ = ["backward", "grad", "jvp", "vjp"]
@@ -64,13 +64,13 @@ def _backward_of(node: Node, needs: tuple[bool, ...], gradients: list[Any], wrap
         _check_saved(node)
     try:
         if wrap is None:
-            grads = node.op.backward(saved, needs, *gradients)
+            grads = node.op.run_backward(saved, needs, *gradients)
         else:
             with switch(scope=node.scope):
                 grads = node.op.backward(_lift(node, wrap), needs, *gradients)
     except Exception as error:
         with switch(scope=node.scope):
-            raise explain(node.op, [getattr(g, "data", g) for g in (*saved, *gradients)], error) from error
+            raise explain(node.op, [value(g) for g in (*saved, *gradients)], error, "backward of ") from error
     like = node.like
     return grads if like is None else [restore(g, w) for g, w in zip(grads, like)]
 

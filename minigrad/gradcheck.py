@@ -25,7 +25,7 @@ import numpy as np
 from minigrad.backend import is_array
 from minigrad.engine import grad
 from minigrad.errors import ArgumentError, GraphError, MinigradError
-from minigrad.modes import no_grad, switch
+from minigrad.modes import enable_grad, no_grad
 from minigrad.tensor import Tensor
 
 __all__ = ["GradientError", "check_gradients"]
@@ -37,6 +37,7 @@ class GradientError(MinigradError, AssertionError):
     """An analytic derivative differs from the numeric one."""
 
 
+@enable_grad()
 def check_gradients(function: Function, inputs: Any, order: int = 1, eps: float = 1e-3, rtol: float = 1e-6,
                     atol: float = 1e-9, elements: int | None = None, seed: int = 0) -> tuple[float, ...]:
     """Compare the derivatives of a function with numeric ones, in float64.
@@ -90,9 +91,9 @@ def check_gradients(function: Function, inputs: Any, order: int = 1, eps: float 
         raise ArgumentError("check_gradients", got=f"order={order}", wanted="1 or more")
     rng = np.random.default_rng(seed)
     arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-    xs = [_array(a) for a in arguments]
-    places = [i for i, x in enumerate(xs) if x is not None]
-    check = _Check([xs[i] for i in places], places, eps, rtol, atol, elements, rng)
+    copies = {i: x for i, a in enumerate(arguments) if (x := _array(a)) is not None}
+    places = list(copies)
+    check = _Check(list(copies.values()), places, eps, rtol, atol, elements, rng)
     level = _first_level(function, arguments, places)
     errors = []
     for n in range(1, order + 1):
@@ -143,15 +144,14 @@ class _Gradient:
 
     def __call__(self, *xs: Tensor, only: int | None = None) -> tuple[Tensor, ...]:
         """The gradients as Tensors with history; with `only`, of a single output."""
-        with switch(recording=True):
-            outputs = self.level(*xs)
-            used = [(y, Tensor(u)) for i, (y, u) in enumerate(zip(outputs, self.cotangents))
-                    if y.requires_grad and only in (None, i)]
-            if not used:
-                return tuple(x.zeros_like() for x in xs)
-            ys, us = zip(*used)
-            found = grad(ys, xs, us, create_graph=True, allow_unused=True)
-            return tuple(x.zeros_like() if g is None else g for x, g in zip(xs, found))
+        outputs = self.level(*xs)
+        used = [(y, Tensor(u)) for i, (y, u) in enumerate(zip(outputs, self.cotangents))
+                if y.requires_grad and only in (None, i)]
+        if not used:
+            return tuple(x.zeros_like() for x in xs)
+        ys, us = zip(*used)
+        found = grad(ys, xs, us, create_graph=True, allow_unused=True)
+        return tuple(x.zeros_like() if g is None else g for x, g in zip(xs, found))
 
     def scalar(self, xs: list[np.ndarray]) -> float:
         """⟨uₙ, gₙ₋₁⟩ at some place."""
@@ -190,7 +190,7 @@ class _Check:
         """The numeric derivative of ⟨uₙ, gₙ₋₁⟩ by one element of input k."""
         moved = [x.copy() for x in self.xs]
         flat = moved[k].reshape(-1)
-        x = flat[element]
+        x = float(flat[element])
         h = self.eps * max(1.0, abs(x))
 
         def at(place: float) -> float:

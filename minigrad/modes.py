@@ -7,11 +7,12 @@ is replaced as a whole, never changed, so threads and coroutines cannot see each
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import Any, TypeVar
 
-__all__ = ["Mode", "current", "enable_grad", "is_grad_enabled", "layer_path", "no_grad", "set_grad_enabled", "switch"]
+__all__ = ["KERNEL_TIERS", "Mode", "current", "enable_grad", "is_grad_enabled", "layer_path", "no_grad", "set_grad_enabled", "switch"]
 
 #: A chain of layers being called, innermost first: (scope outside, attribute name, class name).
 Scope = tuple[Any, str, str]
@@ -20,20 +21,35 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class Mode:
     """recording: do operations leave nodes; scope: the layers being called; observers: who is told of every event;
-    recomputing: a forward pass runs a second time, so that nothing may be counted twice.
+    recomputing: a forward pass runs a second time, so that nothing may be counted twice; kernels: up to which tier of
+    `KERNEL_TIERS` operations may be run by kernels.
     """
 
-    __slots__ = ("recording", "scope", "observers", "recomputing")
+    __slots__ = ("recording", "scope", "observers", "recomputing", "kernels")
 
-    def __init__(self, recording: bool, scope: Scope | None, observers: tuple[Any, ...], recomputing: bool) -> None:
-        self.recording, self.scope, self.observers, self.recomputing = recording, scope, observers, recomputing
+    def __init__(self, recording: bool, scope: Scope | None, observers: tuple[Any, ...], recomputing: bool,
+                 kernels: int) -> None:
+        self.recording, self.scope, self.observers = recording, scope, observers
+        self.recomputing, self.kernels = recomputing, kernels
 
     def replace(self, **changes: Any) -> Mode:
         """A copy of this mode with some fields changed."""
         return Mode(*(changes.get(name, getattr(self, name)) for name in Mode.__slots__))
 
 
-_mode: ContextVar[Mode] = ContextVar("minigrad.mode", default=Mode(True, None, (), False))  # noqa: B039 - never changed
+#: What ``MINIGRAD_KERNELS`` may say: operations' own texts, blocked NumPy beside them, compiled kernels too.
+KERNEL_TIERS = {"text": 0, "numpy": 1, "all": 2}
+
+
+def _tier_of_process() -> int:
+    name = os.environ.get("MINIGRAD_KERNELS", "all")
+    if name not in KERNEL_TIERS:
+        raise ValueError(f"MINIGRAD_KERNELS: got {name!r}; wanted one of {', '.join(KERNEL_TIERS)}")
+    return KERNEL_TIERS[name]
+
+
+_default = Mode(True, None, (), False, _tier_of_process())
+_mode: ContextVar[Mode] = ContextVar("minigrad.mode", default=_default)  # noqa: B039 - a Mode is never changed
 current = _mode.get
 enter = _mode.set
 leave = _mode.reset

@@ -85,9 +85,14 @@ class Op:
     def __init_subclass__(cls) -> None:
         cls.several = cls.n_out + cls.n_aux > 1
         cls._selectors = {}
+        for phase in ("forward", "backward"):  # kernels may overlay these; the texts stay
+            if phase in cls.__dict__:
+                setattr(cls, f"run_{phase}", cls.__dict__[phase])
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
+    run_forward: Callable[..., Any]
+    run_backward: Callable[..., Any]
 
     @classmethod
     def select(cls, needs: tuple[bool, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
@@ -143,7 +148,7 @@ def apply(op: Op, *xs: Any) -> Any:
         needs.append(False)
         edges.append(None)
     try:
-        out = op.forward(*ins)
+        out = op.run_forward(*ins)
     except Exception as error:
         raise explain(op, ins, error) from error
     if tensor is None:
@@ -195,7 +200,7 @@ def apply2(op: Op, a: Any, b: Any) -> Any:
         y = b if b.__class__ in _AS_IS else as_array(b)
         track_b = False
     try:
-        z = op.forward(x, y)
+        z = op.run_forward(x, y)
     except Exception as error:
         raise explain(op, [x, y], error) from error
     if tensor is None:
@@ -284,7 +289,7 @@ def describe(x: Any) -> str:
     return f"{x.dtype}{list(x.shape)}" if is_array(x) else repr(x)
 
 
-def explain(op: Op, ins: Any, error: Exception) -> Exception:
+def explain(op: Op, ins: Any, error: Exception, phase: str = "") -> Exception:
     """What a failed text raised, as an error that names the operation, the layer, shapes, dtypes and devices."""
     if isinstance(error, MinigradError):
         return error
@@ -292,10 +297,10 @@ def explain(op: Op, ins: Any, error: Exception) -> Exception:
     arrays = [x for x in ins if is_array(x)]
     places = {str(device_of(x)) for x in arrays}
     if len(places) > 1:
-        return DeviceError(op.name, got=f"arrays on {' and '.join(sorted(places))}", wanted="all on one device",
-                           hint="Move them with .to(device)")
+        return DeviceError(f"{phase}{op.name}", got=f"arrays on {' and '.join(sorted(places))}",
+                           wanted="all on one device", hint="Move them with .to(device)")
     if isinstance(error, (ValueError, IndexError)):
-        return ShapeError(repr(op), got=got, hint=str(error))
+        return ShapeError(f"{phase}{op!r}", got=got, hint=str(error))
     if isinstance(error, TypeError):
-        return DtypeError(repr(op), got=got, hint=str(error))
+        return DtypeError(f"{phase}{op!r}", got=got, hint=str(error))
     return error

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minigrad import engine, ops
-from minigrad.backend import Device, as_array, as_device, astype, device_of, is_array, to_numpy, transfer
-from minigrad.errors import DtypeError, GraphError, ShapeError
+from minigrad.backend import Device, as_array, as_device, astype, device_of, is_array, is_floating, to_numpy, transfer
+from minigrad.errors import ArgumentError, DtypeError, GraphError, ShapeError
 from minigrad.graph import hooks, node_of
 from minigrad.methods import Methods
 from minigrad.op import Traced
@@ -41,10 +41,6 @@ def _array(data: Any, dtype: Any) -> Any:
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise DtypeError("Tensor", got=f"elements of dtype {array.dtype}", wanted="bool, integers or floating point")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-
-
-def _floating(dtype: Any) -> bool:
-    return bool(dtype.kind == "f" or dtype.name == "bfloat16")
 
 
 class Tensor(Methods, Traced):
@@ -279,7 +275,7 @@ class Tensor(Methods, Traced):
         GraphError
             It is the result of a recorded operation, whose gradient cannot be switched off: use `detach`.
         """
-        if requires_grad and not _floating(self.dtype):
+        if requires_grad and not is_floating(self.dtype):
             raise DtypeError("requires_grad", got=f"a Tensor of dtype {self.dtype}", wanted="floating point")
         if self.edge is not None and not requires_grad:
             raise GraphError("requires_grad_", got=f"a result of {self.node.op.name}", wanted="a leaf",
@@ -362,6 +358,11 @@ class Tensor(Methods, Traced):
         """
         if device is not None and dtype is None and not _names_device(device):
             device, dtype = None, device
+        try:
+            dtype = dtype if dtype is None else np.dtype(dtype)
+        except TypeError as error:
+            raise ArgumentError("to", got=repr(dtype),
+                                wanted="a device such as 'cpu' or 'cuda:0', or a dtype") from error
         moved: Any = self
         if device is not None:
             moved = ops.move(moved, self.device, as_device(device))

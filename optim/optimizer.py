@@ -20,6 +20,8 @@ from minigrad.versions import wrote
 
 __all__ = ["Optimizer"]
 
+_Settings = tuple[Options, tuple[str, ...]]  # a group's options, and the names of what they ask to be remembered
+
 #: Keys of a group that are no options: labels, for summaries and messages.
 LABELS = ("name", "param_names")
 
@@ -87,7 +89,7 @@ class Optimizer(ABC):
     def _reset(self) -> None:
         self._slots: dict[Tensor, Slot] = {}
         self._scratch = Scratch(self.scratches)
-        self._checked: dict[int, tuple[list[Any], Options]] = {}
+        self._checked: dict[int, tuple[list[Any], _Settings]] = {}
 
     # ---------------------------------------------------------------- what a subclass gives
 
@@ -140,16 +142,17 @@ class Optimizer(ABC):
             raise ArgumentError(where, got=f"{len(new['param_names'])} param_names for {len(params)} parameters")
         self.param_groups.append(new)
 
-    def _options(self, group: Options) -> Options:
-        """The group's options, checked again if somebody has changed them; the same object as long as nobody has."""
+    def _settings(self, group: Options) -> _Settings:
+        """The group's settings, checked again if somebody has changed them; the same object as long as nobody has."""
         values = [group[name] for name in self.defaults]
         seen = self._checked.get(id(group))
         if seen is not None and seen[0] == values:
             return seen[1]
         options = self.checked(dict(zip(self.defaults, values)))
         group.update(options)
-        self._checked[id(group)] = ([group[name] for name in self.defaults], options)
-        return options
+        settings = options, tuple(self.initial_state(np.zeros(()), options))
+        self._checked[id(group)] = ([group[name] for name in self.defaults], settings)
+        return settings
 
     # ---------------------------------------------------------------- the step
 
@@ -187,9 +190,10 @@ class Optimizer(ABC):
             with enable_grad():
                 loss = closure()
         shared: dict[Any, tuple[Any, ...]] = {}
-        for slot, array, gradient, options in self._ready():
-            if slot.array is not array or slot.options is not options:
-                self._prepare(slot, array, options)
+        for slot, array, gradient, settings in self._ready():
+            options = settings[0]
+            if slot.array is not array or slot.settings is not settings:
+                self._prepare(slot, array, settings)
             state = slot.state
             step = state.get("step", -1) + 1
             if step:
@@ -202,12 +206,12 @@ class Optimizer(ABC):
             self._write(slot, gradient, options, numbers)
         return loss
 
-    def _ready(self) -> list[tuple[Slot, Array, Array, Options]]:
-        """Every parameter that has a gradient, checked: its slot, elements, gradient and options."""
+    def _ready(self) -> list[tuple[Slot, Array, Array, _Settings]]:
+        """Every parameter that has a gradient, checked: its slot, elements, gradient and settings."""
         ready = []
         slots = self._slots
         for group in self.param_groups:
-            options = self._options(group)
+            settings = self._settings(group)
             for parameter in group["params"]:
                 gradient = parameter.grad
                 if gradient is None:
@@ -218,11 +222,11 @@ class Optimizer(ABC):
                 array = parameter.data
                 if slot.array is not array:
                     self._check_parameter(parameter, slot, group)
-                g = gradient.data if isinstance(gradient, Tensor) else None
+                g: Any = gradient.data if isinstance(gradient, Tensor) else None
                 both_numpy = g.__class__ is array.__class__ is np.ndarray  # the usual case, without asking for devices
                 if not both_numpy or g.shape != array.shape or g.dtype is not array.dtype:
                     self._check_gradient(parameter, group)
-                ready.append((slot, array, g, options))
+                ready.append((slot, array, g, settings))
         return ready
 
     def _check_parameter(self, parameter: Tensor, slot: Slot, group: Options) -> None:
@@ -250,16 +254,17 @@ class Optimizer(ABC):
         if gradient.device != device_of(array):
             raise DeviceError(where, got=f"a gradient on {gradient.device}", wanted=f"{device_of(array)}")
 
-    def _prepare(self, slot: Slot, array: Array, options: Options) -> None:
-        """Make the state that these options ask for and that is not there yet, and cut the blocks."""
-        initial = self.initial_state(array, options)
-        missing = {name: value for name, value in initial.items() if name not in slot.state}
-        if missing:
-            slot.state.update(missing)
+    def _prepare(self, slot: Slot, array: Array, settings: _Settings) -> None:
+        """Make the state that these settings ask for and that is not there yet, and cut the blocks."""
+        options, names = settings
+        incomplete = any(name not in slot.state for name in names)
+        if incomplete:
+            initial = self.initial_state(array, options)
+            slot.state.update({name: value for name, value in initial.items() if name not in slot.state})
             slot.first = True
-        if missing or slot.array is not array:
+        if incomplete or slot.array is not array:
             slot.bind(array, self._scratch)
-        slot.options = options
+        slot.settings = settings
 
     def _write(self, slot: Slot, gradient: Array, options: Options, numbers: tuple[Any, ...]) -> None:
         """Update one parameter block by block. It is logged first: an interrupted write is a write."""

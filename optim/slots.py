@@ -15,12 +15,12 @@ from minigrad.backend import Array, accumulation_dtype, device_of, is_array, nam
 
 __all__ = ["Block", "Scratch", "Slot", "following", "laid_out", "zeros_like"]
 
-#: What a block needs besides: arrays for intermediate results; and one for its gradient in the parameter's memory order,
-#: with, for half precision, one for the parameter in float32.
-Spare = tuple[tuple[Array, ...], tuple[Array, Array | None]]
+#: What a block needs besides: arrays for intermediate results; and two for its gradient and itself, should the gradient
+#: have another memory order, or both half precision. The last is None in full precision.
+Spare = tuple[tuple[Array, ...], tuple[Array, Array]]
 
 #: (where to cut the gradient, parameter, state, and what `Spare` says); None cuts nothing off.
-Block = tuple[Any, Array, dict[str, Any], tuple[Array, ...], tuple[Array, Array | None]]
+Block = tuple[Any, Array, dict[str, Any], tuple[Array, ...], tuple[Array, Array]]
 
 #: Elements of a block. On the CPU, six float32 arrays of this size fit the caches of one core; a GPU has its own order
 #: of work, and larger blocks keep the cost of launching small.
@@ -68,7 +68,7 @@ class Slot:
     """One parameter's place in an optimizer.
 
     array : the elements that the blocks are cut from; None before the first update
-    options : the group's options that the state was made for
+    settings : of its group, those that the state was made for
     state : what the optimizer remembers of the parameter, arrays and numbers
     blocks : the pieces in which it is updated
     kind : dtype and device of the numbers in the formula, as a key
@@ -76,11 +76,11 @@ class Slot:
     first : the state has served no update yet
     """
 
-    __slots__ = ("array", "options", "state", "blocks", "kind", "half", "first")
+    __slots__ = ("array", "settings", "state", "blocks", "kind", "half", "first")
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         self.array: Array = None
-        self.options: Any = None
+        self.settings: Any = None
         self.state: dict[str, Any] = {} if state is None else state
         self.blocks: tuple[Block, ...] = ()
         self.kind = ("", np.dtype(np.float32))

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, namespace
+from minigrad.backend import accumulation_dtype, is_floating, namespace
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.op import Op, apply, inputs, outputs, sum_to, value
 from minigrad.ops.elementwise import cast, rsqrt, stop_gradient
@@ -210,7 +210,7 @@ class BatchNormInference(Op):
 
 def _check(where: str, x: Any, shape: tuple[int, ...], **arrays: Any) -> None:
     """Refuse what is not floating point, and arrays that are not of `shape`."""
-    if value(x).dtype.kind != "f":
+    if not is_floating(value(x).dtype):
         raise DtypeError(where, got=f"input of dtype {x.dtype}", wanted="floating point")
     for name, a in arrays.items():
         if a is not None and tuple(a.shape) != shape:

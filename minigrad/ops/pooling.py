@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minigrad.backend import namespace
+from minigrad.backend import is_floating, namespace
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.op import Op, apply, inputs, outputs, value
 from minigrad.ops.convolution import windows
@@ -66,7 +66,7 @@ class MaxPool(_Windows):
     def forward(self, x):
         self._spatial = x.shape[2:]
         xp = namespace(x)
-        padded = self.padded(x, -math.inf if x.dtype.kind == "f" else xp.iinfo(x.dtype).min)
+        padded = self.padded(x, -math.inf if is_floating(x.dtype) else xp.iinfo(x.dtype).min)
         best = which = None
         for k, place in enumerate(self.places()):
             candidate = padded[place]

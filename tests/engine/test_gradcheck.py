@@ -152,19 +152,19 @@ def test_the_message_names_order_input_place_and_both_values():
 
     with pytest.raises(GradientError) as raised:
         check_gradients(function, (np.arange(3), X))
-    said = re.search(r"order 1, input 1, element \(1, 1\): analytic (\S+); wanted numeric (\S+), within", str(raised.value))
+    said = re.search(r"order 1, input 1, element \(1, 1\): analytic (\S+); wanted numeric (\S+), ", str(raised.value))
     assert said
     assert float(said[1]) == pytest.approx(float(said[2]) * 2 / 3, rel=1e-6)
     assert isinstance(raised.value, AssertionError)
 
 
 def test_a_gradient_of_the_wrong_shape_is_named():
-    with pytest.raises(GradientError, match=r"input 1: a gradient of shape \(4, 3, 2\); wanted the input's shape \(3, 2\)"):
+    with pytest.raises(GradientError, match=r"input 1: a gradient of shape \(4, 3, 2\); wanted .* \(3, 2\)"):
         check_gradients(lambda a, b: apply(ForgottenSum(), a, b), (np.ones((4, 3, 2)), X))
 
 
 @pytest.mark.parametrize("function", [
-    ops.exp, lambda x: x * x * x, lambda x: ops.batch_norm(x), lambda x: (ops.sin(x), ops.sum(x)), lambda x: x * 0,
+    ops.exp, lambda x: x * x * x, ops.batch_norm, lambda x: (ops.sin(x), ops.sum(x)), lambda x: x * 0,
     lambda x: ops.sin(x * 20), lambda x: ops.exp(x * 1e-3), lambda x: 1e6 * ops.sin(x), lambda x: [x * x, x],
 ], ids=["exp", "cube", "batch_norm", "tuple", "zero", "fast", "slow", "large", "list"])
 def test_right_derivatives_pass(function):

@@ -296,11 +296,13 @@ def test_memory_is_flat(kind, options):
     optimizer.step()
     tracemalloc.start()
     try:
-        for _ in range(3):
+        for step in range(3):
+            optimizer.param_groups[0]["lr"] = 0.5 / (1 + step)
             optimizer.step()
         before = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()
-        for _ in range(20):
+        for step in range(20):
+            optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
             optimizer.step()
         after, peak = tracemalloc.get_traced_memory()
     finally:

@@ -1,0 +1,5 @@
+"""Faster versions of operations' texts: a registry, and overlays for each kind of device."""
+
+from minigrad.kernels.registry import accelerates, disabled, kernels_of, tier
+
+__all__ = ["accelerates", "disabled", "kernels_of", "tier"]

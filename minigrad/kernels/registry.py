@@ -1,0 +1,104 @@
+"""The registry of faster versions of operations' texts. Operations never mention it; the engine calls whatever is here.
+
+An overlay serves calls whose arguments are all arrays of its device, takes and returns exactly what the text does, and
+keeps nothing of its own. Where its `when` declines, the next one is asked, and at last the text runs. Tiers: 0 is the text
+alone, 1 adds blocked NumPy, 2 adds compiled kernels. The tier of a process comes from ``MINIGRAD_KERNELS`` (``text``,
+``numpy`` or ``all``, the default); `disabled` and `tier` change it for a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from minigrad.backend import Device, device_of, is_array
+from minigrad.errors import ArgumentError
+from minigrad.modes import KERNEL_TIERS, current, switch
+from minigrad.op import Op
+
+__all__ = ["Kernel", "accelerates", "disabled", "kernels_of", "tier"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Kernel(NamedTuple):
+    """One overlay: what it runs, on which kind of device, from which tier on, and which calls it takes."""
+
+    run: Callable[..., Any]
+    device: str
+    tier: int
+    when: Callable[..., bool] | None
+
+
+_table: dict[tuple[type[Op], str], list[Kernel]] = {}
+
+
+def accelerates(op: type[Op], phase: str, device: str = "cpu", tier: str = "all",
+                when: Callable[..., bool] | None = None) -> Callable[[F], F]:
+    """Overlay one phase of one operation: ``@accelerates(BatchNorm, "forward", device="cuda")``.
+
+    Parameters
+    ----------
+    op : class of Op
+    phase : "forward" or "backward"
+        The kernel takes ``(op, *inputs)`` or ``(op, saved, needs, *output_gradients)``, as the text does.
+    device : "cpu" or "cuda"
+    tier : "numpy" or "all"
+        From which tier on it serves.
+    when : callable, optional
+        Given the kernel's arguments, whether it takes this call. Of several kernels the one registered last is asked
+        first.
+    """
+    if phase not in ("forward", "backward") or device not in ("cpu", "cuda") or tier not in ("numpy", "all"):
+        raise ArgumentError("accelerates", got=f"phase={phase!r}, device={device!r}, tier={tier!r}",
+                            wanted="'forward' or 'backward', 'cpu' or 'cuda', 'numpy' or 'all'")
+
+    def register(kernel: F) -> F:
+        kernels = _table.get((op, phase))
+        if kernels is None:
+            kernels = _table[op, phase] = []
+            setattr(op, f"run_{phase}", _dispatcher(getattr(op, phase), kernels))
+        kernels.insert(0, Kernel(kernel, device, KERNEL_TIERS[tier], when))
+        return kernel
+
+    return register
+
+
+def _dispatcher(text: Callable[..., Any], kernels: list[Kernel]) -> Callable[..., Any]:
+    """Run the first kernel that takes the call, else the text."""
+
+    def run(op: Op, *args: Any) -> Any:
+        level = current().kernels
+        if level:
+            place = _device(args)
+            for kernel in kernels:
+                if kernel.tier <= level and kernel.device == place and (kernel.when is None or kernel.when(op, *args)):
+                    return kernel.run(op, *args)
+        return text(op, *args)
+
+    return run
+
+
+def _device(args: tuple[Any, ...]) -> str:
+    """The kind of device of the first array among the arguments; backward's saved arrays are not looked at."""
+    for x in args:
+        if is_array(x):
+            return device_of(x).type
+    return Device("cpu").type
+
+
+def kernels_of(op: type[Op], phase: str) -> tuple[Kernel, ...]:
+    """What is registered for one phase of an operation, in the order in which it is asked."""
+    return tuple(_table.get((op, phase), ()))
+
+
+def tier(name: str) -> switch:
+    """Use the tiers up to "text", "numpy" or "all" inside the block."""
+    if name not in KERNEL_TIERS:
+        raise ArgumentError("kernels.tier", got=repr(name), wanted=f"one of {', '.join(map(repr, KERNEL_TIERS))}")
+    return switch(kernels=KERNEL_TIERS[name])
+
+
+def disabled() -> switch:
+    """Run every operation's text inside the block."""
+    return tier("text")
