@@ -293,21 +293,21 @@ def test_memory_is_flat(kind, options):
     ps = parameters((300, 1000), (1000,))
     optimizer = kind(ps, weight_decay=0.1, **options)
     fill_gradients(ps)
-    optimizer.step()
-    tracemalloc.start()
-    try:
-        for step in range(3):
-            optimizer.param_groups[0]["lr"] = 0.5 / (1 + step)
-            optimizer.step()
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        for step in range(20):
+
+    def steps(count):
+        for step in range(count):
             optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
             optimizer.step()
-        after, peak = tracemalloc.get_traced_memory()
+        return tracemalloc.get_traced_memory()
+
+    tracemalloc.start()
+    try:
+        before = steps(50)[0]  # Python keeps some freed numbers and tuples for use again
+        tracemalloc.reset_peak()
+        after, peak = steps(300)
     finally:
         tracemalloc.stop()
-    assert after - before < 2_000
+    assert after - before < 3_000  # 10 bytes a step; an object takes more
     assert peak - before < 20_000  # a temporary for one block would take 260,000
 
 
