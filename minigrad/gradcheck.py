@@ -1,12 +1,13 @@
 """Analytic against numeric derivatives, to any order.
 
-Order n is checked by recursion on the gradient: with random cotangents u₁, u₂, …,
+Order n is checked by recursion on the gradient: with random u₁, u₂, … and v,
 
-    g₀ = f    gₙ(x) = ∂/∂x ⟨uₙ, gₙ₋₁(x)⟩
+    g₁ = ∂/∂x (⟨u₁, f⟩ + ½⟨v, f²⟩)    gₙ = ∂/∂x ⟨uₙ, gₙ₋₁⟩
 
-and gₙ is compared with differences of ⟨uₙ, gₙ₋₁⟩, whose inner gₙ₋₁ the order before has checked. So only one numeric
-derivative is ever taken, and order 4 is as sharp as order 1. The cotangents are random because a plain sum hides
-errors: the outputs of BatchNorm add up to the same number whatever its input is.
+and gₙ is compared with differences of what it is the gradient of, whose inner gₙ₋₁ the order before has checked. So only
+one numeric derivative is ever taken, and order 4 is as sharp as order 1. The weights are random because a plain sum
+hides errors: the outputs of BatchNorm add up to the same number whatever its input is. The square makes the gradient
+that f receives, u₁ + v·f, depend on x: else how a backward pass depends on it would never be differentiated.
 
 The differences are central and of fourth order (Fornberg, Math. Comp. 51, 1988, table 1),
 
@@ -131,7 +132,7 @@ def _first_level(function: Function, arguments: tuple[Any, ...], places: list[in
 
 
 class _Gradient:
-    """gₙ as a function of the inputs: the gradients of ⟨uₙ, gₙ₋₁⟩, with uₙ drawn once.
+    """gₙ as a function of the inputs: the gradients of ⟨uₙ, gₙ₋₁⟩ (+ ½⟨v, f²⟩ for g₁), with uₙ and v drawn once.
 
     live : whether gₙ₋₁ depends on the inputs at all; the gradient is 0 if it does not
     """
@@ -140,12 +141,15 @@ class _Gradient:
         self.level = level
         outputs = level(*_leaves(xs))
         self.cotangents = [rng.standard_normal(y.shape) for y in outputs]
+        bent = not isinstance(level, _Gradient)
+        self.bends = [rng.standard_normal(y.shape) if bent else None for y in outputs]
         self.live = any(y.requires_grad for y in outputs)
 
     def __call__(self, *xs: Tensor, only: int | None = None) -> tuple[Tensor, ...]:
         """The gradients as Tensors with history; with `only`, of a single output."""
         outputs = self.level(*xs)
-        used = [(y, Tensor(u)) for i, (y, u) in enumerate(zip(outputs, self.cotangents))
+        used = [(y, Tensor(u) if v is None else y * v + u)
+                for i, (y, u, v) in enumerate(zip(outputs, self.cotangents, self.bends))
                 if y.requires_grad and only in (None, i)]
         if not used:
             return tuple(x.zeros_like() for x in xs)
@@ -154,13 +158,14 @@ class _Gradient:
         return tuple(x.zeros_like() if g is None else g for x, g in zip(xs, found))
 
     def scalar(self, xs: list[np.ndarray]) -> float:
-        """⟨uₙ, gₙ₋₁⟩ at some place."""
+        """What gₙ is the gradient of, at some place."""
         if isinstance(self.level, _Gradient):
             outputs = self.level(*_leaves(xs))
         else:
             with no_grad():
                 outputs = self.level(*[Tensor(x) for x in xs])
-        return float(sum(np.sum(u * y.numpy()) for y, u in zip(outputs, self.cotangents)))
+        return float(sum(np.sum((u if v is None else u + 0.5 * v * y.numpy()) * y.numpy())
+                         for y, u, v in zip(outputs, self.cotangents, self.bends)))
 
 
 def _leaves(xs: list[np.ndarray]) -> list[Tensor]:
@@ -187,7 +192,7 @@ class _Check:
         return worst
 
     def difference(self, gradient: _Gradient, k: int, element: int) -> float:
-        """The numeric derivative of ⟨uₙ, gₙ₋₁⟩ by one element of input k."""
+        """The numeric counterpart of one element of gₙ, in input k."""
         moved = [x.copy() for x in self.xs]
         flat = moved[k].reshape(-1)
         x = float(flat[element])

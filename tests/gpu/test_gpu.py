@@ -8,13 +8,15 @@ import minigrad
 import minigrad.functional as F
 from minigrad import Tensor, grad, io, layers, optim, ops
 from minigrad.backend import cuda_problem
+from minigrad.data import FashionMNIST
 from minigrad.errors import DeviceError
 from minigrad.examples import train_cnn, train_mlp
 from minigrad.examples._setup import Split, accuracy
-from minigrad.data import FashionMNIST
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(cuda_problem()), reason=cuda_problem())]
 
+# The row of `cast` goes to a dtype that only the CPU has.
+CASES = [case for case in cases.CASES if case.name != "cast"]
 TOLERANCE = {np.float64: 1e-10, np.float32: 2e-5}
 
 
@@ -46,7 +48,7 @@ def derivatives(case, arrays, device, dtype, order):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("case", cases.CASES, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_operation_as_on_the_cpu(case, dtype):
     order = min(case.order, 2) if dtype is np.float64 else min(case.order, 1)
     arrays = case.draw()
@@ -72,6 +74,14 @@ def test_statistics_hold_in_float32():
     assert np.abs(y - wanted).max() < 1e-3
     constant = ops.batch_norm(Tensor(np.full((64, 3), 0.1, np.float32), device="cuda"))[0].numpy()
     assert np.all(constant == 0)
+
+
+def test_casts():
+    x = Tensor([1.5, -2.0], requires_grad=True, device="cuda")
+    y = x.astype(np.float64)
+    (g,) = grad((y * y).sum(), x)
+    assert (y.dtype, g.dtype, g.tolist()) == (np.float64, np.float32, [3.0, -4.0])
+    assert x.astype(np.int64).tolist() == [1, -2]
 
 
 def test_mixed_devices_are_refused_naming_both():

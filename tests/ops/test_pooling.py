@@ -66,10 +66,10 @@ def test_overhanging_windows():
     assert max_pool(x, (2,), (2,), (0,))[0].tolist() == [[[2, 4]]]
     assert max_pool(x, (2,), (2,), (0,), ceil_mode=True)[0].tolist() == [[[2, 4, 5]]]
     assert ops.avg_pool(x, (2,), (2,), (0,), ceil_mode=True).tolist() == [[[1.5, 3.5, 5]]]
-    # A window may not start in the padding on the right.
-    assert max_pool(x[..., :4], (2,), (2,), (1,), ceil_mode=True)[0].tolist() == [[[1, 3, 4]]]
+    # A window may not start in the padding on the right: after (0, 1) and (3, 4) there is no (0, nothing).
+    assert max_pool(x[..., :4], (2,), (3,), (1,), ceil_mode=True)[0].tolist() == [[[1, 4]]]
     # The padding asked for counts, what ceil_mode adds beyond it doesn't: the last window is (4, 5, 0), then nothing.
-    assert ops.avg_pool(x, (4,), (3,), (1,), ceil_mode=True).tolist() == [[[1.5, 3.0]]]
+    assert ops.avg_pool(x, (4,), (2,), (1,), ceil_mode=True).tolist() == [[[1.5, 3.5, 3]]]
 
 
 def test_divisor():

@@ -1,13 +1,13 @@
 // Normalization in training, forward and backward, reading every element from global memory once.
 //
-// Compiled with  T       element type: float, __half or __nv_bfloat16 (statistics and parameters are float)
+// Compiled with  ELEMENT type of the elements: float, __half or __nv_bfloat16 (statistics and parameters are float)
 //                VEC     elements in one access of a thread: 16 bytes' worth, or 1 where rows are not aligned
 //                BLOCKS  blocks that share one channel (a cluster), for the channel kernels
 //                EPT     accesses of one thread to a row, for the row kernels
 //                THREADS threads in a block
 //
-// Sums are taken in double of x - s, s being the first element of the set: exact for constant sets, without
-// cancellation at large means, and without overflow at |x| up to 1e38.
+// Sums are of d = x - s, s being the first element of the set: exact for constant sets, and without cancellation at
+// large means. A thread sums its own few elements in float and hands on doubles, in which nothing cancels or overflows.
 
 #if HALF
 #include <cuda_fp16.h>
@@ -15,6 +15,7 @@
 #endif
 
 typedef long long index_t;
+typedef ELEMENT T;
 
 struct alignas(sizeof(T) * VEC) Pack { T v[VEC]; };
 
@@ -26,6 +27,34 @@ __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162f
 __device__ __forceinline__ void from_float(float x, __half &y) { y = __float2half_rn(x); }
 __device__ __forceinline__ void from_float(float x, __nv_bfloat16 &y) { y = __float2bfloat16_rn(x); }
 #endif
+
+// The float parameters that belong to a pack.
+struct alignas(VEC >= 4 ? 16 : 4 * VEC) Floats { float v[VEC]; };
+
+__device__ __forceinline__ Floats floats(const float *from, int pack, float otherwise) {
+    Floats f;
+    if (from) return ((const Floats *)from)[pack];
+    for (int k = 0; k < VEC; k++) f.v[k] = otherwise;
+    return f;
+}
+
+// ------------------------------------------------------------------ shared memory, filled asynchronously
+// A thread reads back only what it staged itself, so no barrier is needed.
+
+__device__ __forceinline__ void stage(Pack *to, const Pack *from) {
+    if (sizeof(Pack) < 4) {
+        *to = *from;
+        return;
+    }
+    unsigned address = (unsigned)__cvta_generic_to_shared(to);
+    if (sizeof(Pack) == 16)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from));
+    else
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(address), "l"(from));
+}
+
+__device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int PENDING> __device__ __forceinline__ void wait() { asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory"); }
 
 // ------------------------------------------------------------------ sums over a block, and over a cluster of blocks
 
@@ -39,17 +68,52 @@ __device__ __forceinline__ Pair warp_sum(Pair p) {
     return p;
 }
 
+// `room` must not be in use by an earlier sum that some warp has yet to read: callers alternate two rooms.
 __device__ __forceinline__ Pair block_sum(Pair p, Pair *room) {
     p = warp_sum(p);
     if (THREADS > 32) {
         int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-        __syncthreads();
         if (lane == 0) room[warp] = p;
         __syncthreads();
         p = lane < THREADS / 32 ? room[lane] : Pair{0, 0};
         p = warp_sum(p);
     }
     return p;
+}
+
+// What a thread found in its own packs: count, sum of d and sum of squares about its own mean, as (sum d, sum d * d).
+// `at(i)` gives pack i. Squares beyond float are taken again in double.
+template <class At> __device__ __forceinline__ Pair moments(int begin, int end, int step, float s, At at) {
+    int count = 0;
+    float sum = 0;
+    for (int i = begin; i < end; i += step, count += VEC) {
+        Pack p = at(i);
+        for (int k = 0; k < VEC; k++) sum += to_float(p.v[k]) - s;
+    }
+    if (!count) return {0, 0};
+    const float own = sum / count;
+    float rest = 0, squares = 0;
+    for (int i = begin; i < end; i += step) {
+        Pack p = at(i);
+        for (int k = 0; k < VEC; k++) {
+            float d = (to_float(p.v[k]) - s) - own;
+            rest += d;
+            squares += d * d;
+        }
+    }
+    double total = squares;
+    if (!(squares < 3e38f)) {
+        total = 0;
+        for (int i = begin; i < end; i += step) {
+            Pack p = at(i);
+            for (int k = 0; k < VEC; k++) {
+                double d = (double)(to_float(p.v[k]) - s) - own;
+                total += d * d;
+            }
+        }
+    }
+    // sum d = count * own + rest, and about d = 0 instead of d = own the squares are
+    return {(double)own * count + rest, total + (double)own * ((double)own * count + 2.0 * rest)};
 }
 
 #ifdef BLOCKS
@@ -65,86 +129,70 @@ __device__ __forceinline__ double remote(const double *local, int rank) {
     return value;
 }
 
-// `slot` differs from call to call, so that one barrier is enough.
 __device__ __forceinline__ Pair cluster_sum(Pair p, Pair *room, Pair *slot) {
     p = block_sum(p, room);
     if (BLOCKS == 1) return p;
     if (threadIdx.x == 0) *slot = p;
     cluster_barrier();
-    Pair total = {0, 0};
+    p = {0, 0};
     for (int r = 0; r < BLOCKS; r++) {
-        total.a += remote(&slot->a, r);
-        total.b += remote(&slot->b, r);
+        p.a += remote(&slot->a, r);
+        p.b += remote(&slot->b, r);
     }
-    return total;
+    return p;
 }
 
 // ------------------------------------------------------------------ channels: x (N, C, L), one set per c
+// The blocks of a cluster share a channel by examples: this one has those from n0 to n1, `count` packs in all.
 
-// The packs of channel c in rows [n0, n1), as this thread meets them: i counts them in shared memory.
-#define FOR_PACKS(i, at)                                                                          \
-    for (int i = threadIdx.x, _l = threadIdx.x % packs, _n = n0 + threadIdx.x / packs; _n < n1;   \
-         i += THREADS, _l += step_l, _n += step_n + (_l >= packs), _l -= _l >= packs ? packs : 0) \
-        if (index_t at = ((index_t)_n * C + c) * packs + _l; true)
-
-template <bool STAGED> __device__ __forceinline__ void stage(Pack *to, const Pack *from) {
-    if (STAGED) {
-        unsigned address = (unsigned)__cvta_generic_to_shared(to);
-        if (sizeof(Pack) == 16)
-            asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from));
-        else if (sizeof(Pack) >= 4)
-            asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(address), "l"(from), "n"(sizeof(Pack) < 4 ? 4 : sizeof(Pack)));
-        else
-            *to = *from;
+struct Share {
+    int rank, c, n0, count;
+    __device__ Share(int N, int packs) {
+        rank = blockIdx.x % BLOCKS;
+        c = blockIdx.x / BLOCKS;
+        n0 = (index_t)N * rank / BLOCKS;
+        count = (int)((index_t)N * (rank + 1) / BLOCKS - n0) * packs;
     }
-}
+};
 
-__device__ __forceinline__ void staged() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// Runs the body for i = threadIdx.x, threadIdx.x + THREADS, ... with `at`, where pack i of the share is in memory.
+#define FOR_PACKS(i, at)                                                                                        \
+    index_t at = ((index_t)(share.n0 + threadIdx.x / packs) * C + share.c) * packs + threadIdx.x % packs;       \
+    for (int i = threadIdx.x, _l = threadIdx.x % packs; i < share.count; i += THREADS, _l += THREADS % packs,   \
+             at += (index_t)(THREADS / packs) * C * packs + THREADS % packs,                                    \
+             at += _l >= packs ? (index_t)(C - 1) * packs : 0, _l -= _l >= packs ? packs : 0)
+
+__device__ __forceinline__ index_t place(int i, const Share &share, int C, int packs) {
+    return ((index_t)(share.n0 + i / packs) * C + share.c) * packs + i % packs;
+}
 
 template <bool STAGED>
 __device__ void channel_forward(const T *x_, const float *weight, const float *bias, T *y_, float *mean_, float *variance_,
                                 float *rstd_, int N, int C, int packs, double eps) {
     extern __shared__ __align__(16) unsigned char memory[];
-    __shared__ Pair room[32], slots[2];
-    Pack *kept = (Pack *)memory;
+    __shared__ Pair room[32], slot;
+    Pack *kept = (Pack *)memory, *y = (Pack *)y_;
     const Pack *x = (const Pack *)x_;
-    Pack *y = (Pack *)y_;
-    const int rank = blockIdx.x % BLOCKS, c = blockIdx.x / BLOCKS;
-    const int n0 = (index_t)N * rank / BLOCKS, n1 = (index_t)N * (rank + 1) / BLOCKS;
-    const int step_n = THREADS / packs, step_l = THREADS % packs;
+    const Share share(N, packs);
+    const int c = share.c;
     const double m = (double)N * packs * VEC;
+    if (STAGED) {
+        FOR_PACKS(i, at) stage(kept + i, x + at);
+        commit();
+    }
     const float s = to_float(x_[(index_t)c * packs * VEC]);
-
-    FOR_PACKS(i, at) stage<STAGED>(kept + i, x + at);
-    if (STAGED) staged();  // each thread reads back only what it staged itself
-
-    Pair sums = {0, 0};
-    FOR_PACKS(i, at) {
-        Pack p = STAGED ? kept[i] : x[at];
-        float part = 0;
-        for (int k = 0; k < VEC; k++) part += to_float(p.v[k]) - s;
-        sums.a += part;
-    }
-    const double offset = cluster_sum(sums, room, slots).a / m;
-
-    sums = {0, 0};
-    FOR_PACKS(i, at) {
-        Pack p = STAGED ? kept[i] : x[at];
-        for (int k = 0; k < VEC; k++) {
-            double d = (double)(to_float(p.v[k]) - s) - offset;
-            sums.a += d * d;
-        }
-    }
-    const double variance = cluster_sum(sums, room, slots + 1).a / m;
-    const double rstd = rsqrt(variance + eps);
+    if (STAGED) wait<0>();
+    auto read = [&](int i) { return STAGED ? kept[i] : x[place(i, share, C, packs)]; };
+    const Pair sums = cluster_sum(moments(threadIdx.x, share.count, THREADS, s, read), room, &slot);
+    const double offset = sums.a / m, variance = fmax(sums.b / m - offset * offset, 0.0), rstd = rsqrt(variance + eps);
     const float a = (float)(rstd * (weight ? weight[c] : 1.0f)), shift = (float)offset, b = bias ? bias[c] : 0.0f;
-
+    const float fine = (float)(offset - shift) * a;  // what float loses of the offset
     FOR_PACKS(i, at) {
         Pack p = STAGED ? kept[i] : x[at];
-        for (int k = 0; k < VEC; k++) from_float(((to_float(p.v[k]) - s) - shift) * a + b, p.v[k]);
+        for (int k = 0; k < VEC; k++) from_float((((to_float(p.v[k]) - s) - shift) * a - fine) + b, p.v[k]);
         y[at] = p;
     }
-    if (rank == 0 && threadIdx.x == 0) {
+    if (share.rank == 0 && threadIdx.x == 0) {
         mean_[c] = (float)(s + offset);
         variance_[c] = (float)variance;
         rstd_[c] = (float)rstd;
@@ -156,24 +204,24 @@ template <bool STAGED>
 __device__ void channel_backward(const T *x_, const T *g_, const float *weight, const float *mean, const float *rstd,
                                  T *gx_, float *gweight, float *gbias, int N, int C, int packs, int room_for) {
     extern __shared__ __align__(16) unsigned char memory[];
-    __shared__ Pair room[32], slots[1];
-    Pack *kept_x = (Pack *)memory, *kept_g = kept_x + room_for;
+    __shared__ Pair room[32], slot;
+    Pack *kept_x = (Pack *)memory, *kept_g = kept_x + room_for, *gx = (Pack *)gx_;
     const Pack *x = (const Pack *)x_, *g = (const Pack *)g_;
-    Pack *gx = (Pack *)gx_;
-    const int rank = blockIdx.x % BLOCKS, c = blockIdx.x / BLOCKS;
-    const int n0 = (index_t)N * rank / BLOCKS, n1 = (index_t)N * (rank + 1) / BLOCKS;
-    const int step_n = THREADS / packs, step_l = THREADS % packs;
+    const Share share(N, packs);
+    const int c = share.c;
     const double m = (double)N * packs * VEC;
-    const float mu = mean[c], r = rstd[c];
-
-    FOR_PACKS(i, at) {
-        stage<STAGED>(kept_x + i, x + at);
-        stage<STAGED>(kept_g + i, g + at);
+    if (STAGED) {
+        FOR_PACKS(i, at) {
+            stage(kept_x + i, x + at);
+            stage(kept_g + i, g + at);
+        }
+        commit();
     }
-    if (STAGED) staged();
-
+    const float mu = mean[c], r = rstd[c];
+    if (STAGED) wait<0>();
     Pair sums = {0, 0};
-    FOR_PACKS(i, at) {
+    for (int i = threadIdx.x; i < share.count; i += THREADS) {
+        index_t at = STAGED ? 0 : place(i, share, C, packs);
         Pack p = STAGED ? kept_x[i] : x[at], q = STAGED ? kept_g[i] : g[at];
         float part = 0, product = 0;
         for (int k = 0; k < VEC; k++) {
@@ -184,18 +232,16 @@ __device__ void channel_backward(const T *x_, const T *g_, const float *weight, 
         sums.a += part;
         sums.b += product;
     }
-    const Pair total = cluster_sum(sums, room, slots);
-    const float a = r * (weight ? weight[c] : 1.0f), mean_g = (float)(total.a / m), mean_gx = (float)(total.b / m);
-
+    sums = cluster_sum(sums, room, &slot);
+    const float a = r * (weight ? weight[c] : 1.0f), mean_g = (float)(sums.a / m), slope = (float)(sums.b / m) * r;
     FOR_PACKS(i, at) {
         Pack p = STAGED ? kept_x[i] : x[at], q = STAGED ? kept_g[i] : g[at];
-        for (int k = 0; k < VEC; k++)
-            from_float(a * (to_float(q.v[k]) - mean_g - (to_float(p.v[k]) - mu) * r * mean_gx), p.v[k]);
+        for (int k = 0; k < VEC; k++) from_float(a * (to_float(q.v[k]) - mean_g - (to_float(p.v[k]) - mu) * slope), p.v[k]);
         gx[at] = p;
     }
-    if (rank == 0 && threadIdx.x == 0) {
-        if (gbias) gbias[c] = (float)total.a;
-        if (gweight) gweight[c] = (float)total.b;
+    if (share.rank == 0 && threadIdx.x == 0) {
+        if (gbias) gbias[c] = (float)sums.a;
+        if (gweight) gweight[c] = (float)sums.b;
     }
     if (BLOCKS > 1) cluster_barrier();
 }
@@ -220,52 +266,45 @@ extern "C" __global__ void CLUSTER channel_backward_reread(BACKWARD_ARGUMENTS) {
 }
 #endif
 
-// ------------------------------------------------------------------ rows: x (R, D), one set per row, kept in registers
+// ------------------------------------------------------------------ rows: x (R, D), one set per row
+// A block takes every gridDim.x-th row, and stages the next one while it works on this one.
 
 #ifdef EPT
+__device__ __forceinline__ void stage_row(Pack *to, const Pack *from, int row, int R, int packs) {
+    if (row < R)
+#pragma unroll
+        for (int e = 0; e < EPT; e++)
+            if (int i = threadIdx.x + e * THREADS; i < packs) stage(to + i, from + (index_t)row * packs + i);
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS)
 row_forward(const T *x_, const float *weight, const float *bias, T *y_, float *mean_, float *variance_, float *rstd_,
             int R, int packs, double eps) {
-    __shared__ Pair room[32];
+    extern __shared__ __align__(16) unsigned char memory[];
+    __shared__ Pair rooms[2][32];
     const Pack *x = (const Pack *)x_;
     Pack *y = (Pack *)y_;
     const double m = (double)packs * VEC;
-    for (int row = blockIdx.x; row < R; row += gridDim.x) {
-        const index_t base = (index_t)row * packs;
-        const float s = to_float(x_[base * VEC]);
-        Pack p[EPT];
-        Pair sums = {0, 0};
-#pragma unroll
-        for (int e = 0; e < EPT; e++)
-            if (int i = threadIdx.x + e * THREADS; i < packs) p[e] = x[base + i];
-#pragma unroll
-        for (int e = 0; e < EPT; e++)
-            if (threadIdx.x + e * THREADS < packs) {
-                float part = 0;
-                for (int k = 0; k < VEC; k++) part += to_float(p[e].v[k]) - s;
-                sums.a += part;
-            }
-        const double offset = block_sum(sums, room).a / m;
-        sums = {0, 0};
-#pragma unroll
-        for (int e = 0; e < EPT; e++)
-            if (threadIdx.x + e * THREADS < packs)
-                for (int k = 0; k < VEC; k++) {
-                    double d = (double)(to_float(p[e].v[k]) - s) - offset;
-                    sums.a += d * d;
-                }
-        const double variance = block_sum(sums, room).a / m, rstd = rsqrt(variance + eps);
-        const float a = (float)rstd, shift = (float)offset;
+    int turn = 0;
+    stage_row((Pack *)memory, x, blockIdx.x, R, packs);
+    commit();
+    for (int row = blockIdx.x; row < R; row += gridDim.x, turn ^= 1) {
+        const Pack *kept = (Pack *)memory + turn * packs;
+        stage_row((Pack *)memory + (turn ^ 1) * packs, x, row + gridDim.x, R, packs);
+        commit();
+        const float s = to_float(x_[(index_t)row * packs * VEC]);
+        wait<1>();
+        const Pair sums = block_sum(moments(threadIdx.x, packs, THREADS, s, [&](int i) { return kept[i]; }), rooms[turn]);
+        const double offset = sums.a / m, variance = fmax(sums.b / m - offset * offset, 0.0), rstd = rsqrt(variance + eps);
+        const float a = (float)rstd, shift = (float)offset, fine = (float)(offset - shift) * a;
 #pragma unroll
         for (int e = 0; e < EPT; e++)
             if (int i = threadIdx.x + e * THREADS; i < packs) {
-                for (int k = 0; k < VEC; k++) {
-                    float h = ((to_float(p[e].v[k]) - s) - shift) * a;
-                    if (weight) h *= weight[i * VEC + k];
-                    if (bias) h += bias[i * VEC + k];
-                    from_float(h, p[e].v[k]);
-                }
-                y[base + i] = p[e];
+                Pack p = kept[i];
+                const Floats w = floats(weight, i, 1.0f), b = floats(bias, i, 0.0f);
+                for (int k = 0; k < VEC; k++)
+                    from_float((((to_float(p.v[k]) - s) - shift) * a - fine) * w.v[k] + b.v[k], p.v[k]);
+                y[(index_t)row * packs + i] = p;
             }
         if (threadIdx.x == 0) {
             mean_[row] = (float)(s + offset);
@@ -275,51 +314,58 @@ row_forward(const T *x_, const float *weight, const float *bias, T *y_, float *m
     }
 }
 
-// Each block takes every gridDim.x-th row and sums its share of the parameters' gradients in registers;
-// `partial` is (2, gridDim.x, D).
+// Each block sums its share of the parameters' gradients in registers; `partial` is (2, gridDim.x, D).
 extern "C" __global__ void __launch_bounds__(THREADS)
 row_backward(const T *x_, const T *g_, const float *weight, const float *mean, const float *rstd, T *gx_, float *partial,
              int R, int packs) {
-    __shared__ Pair room[32];
+    extern __shared__ __align__(16) unsigned char memory[];
+    __shared__ Pair rooms[2][32];
     const Pack *x = (const Pack *)x_, *g = (const Pack *)g_;
     Pack *gx = (Pack *)gx_;
     const double m = (double)packs * VEC;
     float sum_g[EPT * VEC] = {}, sum_gx[EPT * VEC] = {};
-    for (int row = blockIdx.x; row < R; row += gridDim.x) {
-        const index_t base = (index_t)row * packs;
+    int turn = 0;
+    stage_row((Pack *)memory, x, blockIdx.x, R, packs);
+    stage_row((Pack *)memory + 2 * packs, g, blockIdx.x, R, packs);
+    commit();
+    for (int row = blockIdx.x; row < R; row += gridDim.x, turn ^= 1) {
+        const Pack *kept_x = (Pack *)memory + turn * packs, *kept_g = kept_x + 2 * packs;
+        stage_row((Pack *)memory + (turn ^ 1) * packs, x, row + gridDim.x, R, packs);
+        stage_row((Pack *)memory + (2 + (turn ^ 1)) * packs, g, row + gridDim.x, R, packs);
+        commit();
         const float mu = mean[row], r = rstd[row];
-        Pack p[EPT], q[EPT];
-#pragma unroll
-        for (int e = 0; e < EPT; e++)
-            if (int i = threadIdx.x + e * THREADS; i < packs) p[e] = x[base + i], q[e] = g[base + i];
+        wait<1>();
         Pair sums = {0, 0};
 #pragma unroll
         for (int e = 0; e < EPT; e++)
             if (int i = threadIdx.x + e * THREADS; i < packs) {
+                const Pack p = kept_x[i], q = kept_g[i];
+                const Floats w = floats(weight, i, 1.0f);
                 float part = 0, product = 0;
 #pragma unroll
                 for (int k = 0; k < VEC; k++) {
-                    float h = to_float(q[e].v[k]), xhat = (to_float(p[e].v[k]) - mu) * r;
+                    float h = to_float(q.v[k]), xhat = (to_float(p.v[k]) - mu) * r;
                     sum_g[e * VEC + k] += h;
                     sum_gx[e * VEC + k] += h * xhat;
-                    if (weight) h *= weight[i * VEC + k];
-                    part += h;
-                    product += h * xhat;
+                    part += h * w.v[k];
+                    product += h * w.v[k] * xhat;
                 }
                 sums.a += part;
                 sums.b += product;
             }
-        const Pair total = block_sum(sums, room);
-        const float mean_g = (float)(total.a / m), mean_gx = (float)(total.b / m);
+        sums = block_sum(sums, rooms[turn]);
+        const float mean_g = (float)(sums.a / m), mean_gx = (float)(sums.b / m);
 #pragma unroll
         for (int e = 0; e < EPT; e++)
             if (int i = threadIdx.x + e * THREADS; i < packs) {
+                Pack p = kept_x[i];
+                const Pack q = kept_g[i];
+                const Floats w = floats(weight, i, 1.0f);
                 for (int k = 0; k < VEC; k++) {
-                    float h = to_float(q[e].v[k]), xhat = (to_float(p[e].v[k]) - mu) * r;
-                    if (weight) h *= weight[i * VEC + k];
-                    from_float(r * (h - mean_g - xhat * mean_gx), p[e].v[k]);
+                    float xhat = (to_float(p.v[k]) - mu) * r;
+                    from_float(r * (to_float(q.v[k]) * w.v[k] - mean_g - xhat * mean_gx), p.v[k]);
                 }
-                gx[base + i] = p[e];
+                gx[(index_t)row * packs + i] = p;
             }
     }
     if (partial)

@@ -1,0 +1,115 @@
+"""Every CUDA kernel against its operation's text on the CPU in float64, over shapes, layouts and dtypes."""
+
+import numpy as np
+import pytest
+
+from minigrad import Tensor, grad, kernels, ops
+from minigrad.backend import cuda_problem
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(cuda_problem()), reason=cuda_problem())]
+
+BATCH = [(60, 100), (2, 3), (300, 33), (4096, 1), (64, 16, 28, 28), (8, 3, 7, 9), (2, 5, 1, 1, 4), (33, 130, 6, 6), (16, 4, 5),
+         (512, 2, 64, 64), (1, 3, 4, 4)]
+LAYER = [((10, 64), 1), ((3, 5), 1), ((7, 1000), 1), ((64, 4096), 1), ((4, 6, 50), 1), ((4, 3, 8, 8), 3), ((2, 8192), 1),
+         ((5, 7), 2), ((3, 40000), 1), ((2000, 16), 1)]
+
+
+def run(kind, shape, arrays, device, dtype, parameters):
+    """y, the statistics, and the gradients."""
+    tensors = [None if a is None else Tensor(a.astype(dtype if i == 0 else np.float64 if dtype == np.float64 else np.float32),
+                                             device=device).requires_grad_() for i, a in enumerate(arrays)]
+    x, w, b = tensors if parameters else (tensors[0], None, None)
+    outs = ops.batch_norm(x, w, b) if kind == "batch" else (ops.layer_norm(x, shape, w, b),)
+    y = outs[0]
+    g = Tensor(np.random.default_rng(9).standard_normal(y.shape).astype(dtype), device=device)
+    found = grad(y, [t for t in (x, w, b) if t is not None], g)
+    return [t.numpy().astype(np.float64) for t in (*outs, *found)]
+
+
+def close(got, wanted, tolerance):
+    assert got.shape == wanted.shape
+    assert np.abs(got - wanted).max() <= tolerance * max(np.abs(wanted).max(), 1e-3)
+
+
+def compare(kind, shape, arrays, dtype, parameters, tolerance):
+    rounded = [arrays[0].astype(dtype).astype(np.float64), *(a.astype(np.float32).astype(np.float64) for a in arrays[1:])]
+    wanted = run(kind, shape, rounded, "cpu", np.float64, parameters)
+    got = run(kind, shape, arrays, "cuda", dtype, parameters)
+    assert len(got) == len(wanted)
+    for a, b in zip(got, wanted):
+        close(a, b, tolerance)
+
+
+def draw(shape, size, mean=3.0):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape) + mean, rng.standard_normal(size), rng.standard_normal(size)]
+
+
+@pytest.mark.parametrize("parameters", [True, False], ids=["affine", "plain"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-5), (np.float16, 6e-3)], ids=["float32", "float16"])
+@pytest.mark.parametrize("shape", BATCH, ids=str)
+def test_batch_norm(shape, dtype, tolerance, parameters):
+    compare("batch", None, draw(shape, shape[1]), dtype, parameters, tolerance)
+
+
+@pytest.mark.parametrize("parameters", [True, False], ids=["affine", "plain"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-5), (np.float16, 6e-3)], ids=["float32", "float16"])
+@pytest.mark.parametrize(("shape", "axes"), LAYER, ids=str)
+def test_layer_norm(shape, axes, dtype, tolerance, parameters):
+    inner = shape[len(shape) - axes :]
+    compare("layer", inner, draw(shape, inner), dtype, parameters, tolerance)
+
+
+@pytest.mark.parametrize("shape", [(65536, 4), (64, 4, 32, 32), (512, 2, 64, 64)], ids=str)
+def test_numerics(shape):
+    rng = np.random.default_rng(0)
+    axes = (0, *range(2, len(shape)))
+    for x, tolerance in ((rng.standard_normal(shape) + 1e4, 1e-3), (rng.standard_normal(shape) * 1e30, 1e-5)):
+        x = x.astype(np.float32)
+        wide = x.astype(np.float64)
+        wanted = (wide - wide.mean(axes, keepdims=True)) / np.sqrt(wide.var(axes, keepdims=True) + 1e-5)
+        got = ops.batch_norm(Tensor(x, device="cuda"))[0].numpy()
+        assert np.abs(got - wanted).max() < tolerance * max(1, np.abs(wanted).max() * (tolerance < 1e-4))
+    for constant in (0.1, 1e7, 1e10):
+        t = Tensor(np.full(shape, constant, np.float32), True, device="cuda")
+        bias = Tensor(np.linspace(-1, 1, shape[1]).astype(np.float32), device="cuda")
+        weight = Tensor(np.ones(shape[1], np.float32), True, device="cuda")
+        y = ops.batch_norm(t, weight, bias)[0]
+        assert np.array_equal(y.numpy(), np.broadcast_to(bias.numpy().reshape(1, -1, *[1] * (len(shape) - 2)), shape))
+        gx, gw = grad(y, (t, weight), Tensor(rng.standard_normal(shape).astype(np.float32), device="cuda"))
+        assert np.isfinite(gx.numpy()).all() and not gw.numpy().any()
+
+
+@pytest.mark.parametrize("needs", [(True, False, False), (True, True, False), (False, True, True), (True, False, True)], ids=str)
+@pytest.mark.parametrize("kind", ["batch", "layer"])
+def test_only_what_is_needed_is_given(kind, needs):
+    arrays = draw((12, 8), 8)
+    results = {}
+    for device, dtype in (("cpu", np.float64), ("cuda", np.float32)):
+        x, w, b = (Tensor(a.astype(dtype), need, device=device) for a, need in zip(arrays, needs))
+        y = ops.batch_norm(x, w, b)[0] if kind == "batch" else ops.layer_norm(x, 8, w, b)
+        g = Tensor(np.random.default_rng(9).standard_normal((12, 8)).astype(dtype), device=device)
+        results[device] = [t.numpy() for t in grad(y, [t for t in (x, w, b) if t.requires_grad], g)]
+    for a, b in zip(results["cuda"], results["cpu"]):
+        close(a, b, 2e-5)
+
+
+def test_kernels_decline_what_they_cannot_take():
+    x = np.random.default_rng(0).standard_normal((6, 4, 5, 5)).astype(np.float32)
+    for view in (lambda t: t[:, ::2], lambda t: t.swapaxes(2, 3), lambda t: t[1:, :, 1:]):
+        here, there = (ops.batch_norm(view(Tensor(x, device=d)))[0].numpy() for d in ("cpu", "cuda"))
+        close(there.astype(np.float64), here.astype(np.float64), 2e-5)
+
+
+def test_repeated_runs_give_the_same_bits():
+    arrays = draw((64, 32, 20, 20), 32)
+    runs = [run("batch", None, arrays, "cuda", np.float32, True) for _ in range(20)]
+    assert all(np.array_equal(a, b) for other in runs[1:] for a, b in zip(other, runs[0]))
+
+
+def test_the_text_is_there_without_kernels():
+    arrays = draw((16, 4, 5), 4)
+    with kernels.disabled():
+        text = run("batch", None, arrays, "cuda", np.float32, True)
+    for a, b in zip(run("batch", None, arrays, "cuda", np.float32, True), text):
+        close(a, b, 2e-5)
