@@ -4,10 +4,10 @@ Order n is checked by recursion on the gradient: with random u₁, u₂, … and
 
     g₁ = ∂/∂x (⟨u₁, f⟩ + ½⟨v, f²⟩)    gₙ = ∂/∂x ⟨uₙ, gₙ₋₁⟩
 
-and gₙ is compared with differences of what it is the gradient of, whose inner gₙ₋₁ the order before has checked. So only
-one numeric derivative is ever taken, and order 4 is as sharp as order 1. The weights are random because a plain sum
-hides errors: the outputs of BatchNorm add up to the same number whatever its input is. The square makes the gradient
-that f receives, u₁ + v·f, depend on x: else how a backward pass depends on it would never be differentiated.
+and gₙ is compared with differences of what it is the gradient of, whose inner gₙ₋₁ the order before has checked. So
+only one numeric derivative is ever taken, and order 4 is as sharp as order 1. The weights are random because a plain
+sum hides errors: the outputs of BatchNorm add up to the same number whatever its input is. The square makes the
+gradient that f receives, u₁ + v·f, depend on x: else the way of derivatives through that gradient would go unchecked.
 
 The differences are central and of fourth order (Fornberg, Math. Comp. 51, 1988, table 1),
 

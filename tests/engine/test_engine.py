@@ -325,6 +325,17 @@ def test_backward_records_nothing():
     assert not g.requires_grad
 
 
+def test_what_backward_records_belongs_to_the_layer_of_the_forward():
+    scope = ((None, "", "Net"), "first", "Linear")
+    x = leaf(2.0)
+    with mg.modes.switch(scope=scope):
+        y = x * x * x
+    (g,) = mg.grad(y, x, create_graph=True)
+    inside = [node.scope for node in walk([g.edge]) if node.op.name == "Multiply"]
+    assert len(inside) > 2
+    assert set(inside) == {scope}
+
+
 def test_backward_inside_a_hook():
     """The engine keeps no state of its own between calls. Hooks run as backward does, without recording."""
     x, w = leaf(2.0), leaf(3.0)

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import Tensor
+from minigrad import Tensor, ops
 from minigrad.modes import current, layer_path, switch
 
 X = Tensor(np.ones(2), requires_grad=True)
 
 
 def recorded():
-    return (X * 2).requires_grad
+    """Whether operations of one, two and more inputs leave nodes, which must be all or none."""
+    found = {y.requires_grad for y in (X * 2, ops.exp(X), ops.where(True, X, 0.0), ops.sum(X))}
+    assert len(found) == 1
+    return found.pop()
 
 
 def test_nesting():

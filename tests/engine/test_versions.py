@@ -125,8 +125,9 @@ def test_assign_refuses_and_changes_nothing(tensor, value, error, said):
 def test_the_log_forgets_freed_memory():
     gc.collect()
     before = len(versions._log)
-    for _ in range(100):
-        Tensor(np.zeros(3)).assign(1)
+    many = [Tensor(np.zeros(3)).assign(1) for _ in range(100)]
+    assert len(versions._log) == before + 100
+    del many
     kept = Tensor(np.zeros(3))
     for _ in range(100):
         kept.assign(1)

@@ -80,6 +80,17 @@ def test_numerics(shape):
         assert np.isfinite(gx.numpy()).all() and not gw.numpy().any()
 
 
+@pytest.mark.parametrize("scale", [1e30, 1e-15])
+@pytest.mark.parametrize("kind", ["batch", "layer"])
+def test_gradients_of_huge_and_tiny_values(kind, scale):
+    arrays = draw((256, 4, 16, 16) if kind == "batch" else (40, 512), 4 if kind == "batch" else 512, mean=0.5)
+    arrays[0] = (arrays[0] * scale).astype(np.float32)
+    wanted = run(kind, 512, [a.astype(np.float32).astype(np.float64) for a in arrays], "cpu", np.float64, True)
+    got = run(kind, 512, arrays, "cuda", np.float32, True)
+    for place in (0, -3, -2, -1):  # y and the gradients; the variance is beyond float32
+        assert np.abs(got[place] - wanted[place]).max() <= 1e-5 * np.abs(wanted[place]).max()
+
+
 @pytest.mark.parametrize("needs", [(True, False, False), (True, True, False), (False, True, True), (True, False, True)], ids=str)
 @pytest.mark.parametrize("kind", ["batch", "layer"])
 def test_only_what_is_needed_is_given(kind, needs):

@@ -127,6 +127,14 @@ def test_power_at_zero():
             g = g + x * 0  # keep it connected
 
 
+def test_powers_of_zero_by_their_exponent():
+    """0ʸ is 0 for y > 0 and stays so; below 0 it is infinite, and falls without bound."""
+    x, y = Tensor(np.zeros(3), requires_grad=True), Tensor(np.array([-1.0, 0.0, 2.0]), requires_grad=True)
+    with np.errstate(divide="ignore"):
+        (g,) = mg.grad(ops.power(x, y).sum(), y)
+    assert g.tolist() == [-np.inf, 0, 0]
+
+
 @pytest.mark.parametrize(("function", "values", "wanted"), [
     (ops.relu, [-1.0, 0.0, 2.0], [0, 0, 1]),
     (ops.abs, [-1.0, 0.0, 2.0], [-1, 0, 1]),

@@ -157,6 +157,10 @@ def test_half_precision_sums_in_float32():
     bias = Tensor(np.zeros(3, np.float16), requires_grad=True)
     (Tensor(x) + bias).sum().backward()
     np.testing.assert_array_equal(bias.grad.numpy(), [5000] * 3)
+    for function in (ops.log_softmax, ops.softmax):
+        even = Tensor(np.zeros((5000, 3), np.float16), requires_grad=True)
+        function(even, 0).backward(np.ones(even.shape))
+        assert np.abs(even.grad.numpy()).max() <= 2e-3
     ties = Tensor(x, requires_grad=True)
     ops.max(ties, 0).sum().backward()
     assert relative(ties.grad.numpy(), np.full(x.shape, 1 / 5000)) <= 1e-3
@@ -171,6 +175,15 @@ def test_activations_far_out(x):
     assert ops.tanh(a) == pytest.approx(np.tanh(x))
     assert ops.erf(a) == pytest.approx(references.erf(x), rel=1e-15)
     assert ops.logsumexp(np.array([x, x])) == pytest.approx(x + np.log(2))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
+def test_dropout_of_none_some_and_all(p):
+    x, kept = Tensor(np.ones(4), requires_grad=True), np.array([p == 0, False, p < 1, p < 1])
+    y = ops.dropout(x, kept, p)
+    y.sum().backward()
+    wanted = kept / (1 - p) if p < 1 else np.zeros(4)
+    assert y.tolist() == x.grad.tolist() == wanted.tolist()
 
 
 def test_erf_to_the_last_places():

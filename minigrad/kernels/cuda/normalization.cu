@@ -31,13 +31,6 @@ __device__ __forceinline__ void from_float(float x, __nv_bfloat16 &y) { y = __fl
 // The float parameters that belong to a pack.
 struct alignas(VEC >= 4 ? 16 : 4 * VEC) Floats { float v[VEC]; };
 
-__device__ __forceinline__ Floats floats(const float *from, int pack, float otherwise) {
-    Floats f;
-    if (from) return ((const Floats *)from)[pack];
-    for (int k = 0; k < VEC; k++) f.v[k] = otherwise;
-    return f;
-}
-
 // ------------------------------------------------------------------ shared memory, filled asynchronously
 // A thread reads back only what it staged itself, so no barrier is needed.
 
@@ -54,7 +47,7 @@ __device__ __forceinline__ void stage(Pack *to, const Pack *from) {
 }
 
 __device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int PENDING> __device__ __forceinline__ void wait() { asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory"); }
+__device__ __forceinline__ void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 // ------------------------------------------------------------------ sums over a block, and over a cluster of blocks
 
@@ -81,23 +74,22 @@ __device__ __forceinline__ Pair block_sum(Pair p, Pair *room) {
     return p;
 }
 
-// What a thread found in its own packs: count, sum of d and sum of squares about its own mean, as (sum d, sum d * d).
-// `at(i)` gives pack i. Squares beyond float are taken again in double.
+// What a thread found in its own packs, as (sum of x - s, sum of (x - s)²); `at(i)` gives pack i. The squares are summed
+// about the thread's own mean, in which nothing cancels, and moved to s in double; beyond float they are taken again.
 template <class At> __device__ __forceinline__ Pair moments(int begin, int end, int step, float s, At at) {
     int count = 0;
     float sum = 0;
     for (int i = begin; i < end; i += step, count += VEC) {
-        Pack p = at(i);
+        const Pack p = at(i);
         for (int k = 0; k < VEC; k++) sum += to_float(p.v[k]) - s;
     }
     if (!count) return {0, 0};
-    const float own = sum / count;
-    float rest = 0, squares = 0;
+    const float own = s + sum / count;
+    float squares = 0;
     for (int i = begin; i < end; i += step) {
-        Pack p = at(i);
+        const Pack p = at(i);
         for (int k = 0; k < VEC; k++) {
-            float d = (to_float(p.v[k]) - s) - own;
-            rest += d;
+            const float d = to_float(p.v[k]) - own;
             squares += d * d;
         }
     }
@@ -105,16 +97,31 @@ template <class At> __device__ __forceinline__ Pair moments(int begin, int end, 
     if (!(squares < 3e38f)) {
         total = 0;
         for (int i = begin; i < end; i += step) {
-            Pack p = at(i);
+            const Pack p = at(i);
             for (int k = 0; k < VEC; k++) {
-                double d = (double)(to_float(p.v[k]) - s) - own;
+                const double d = (double)to_float(p.v[k]) - own;
                 total += d * d;
             }
         }
     }
-    // sum d = count * own + rest, and about d = 0 instead of d = own the squares are
-    return {(double)own * count + rest, total + (double)own * ((double)own * count + 2.0 * rest)};
+    const double e = (double)own - s;
+    return {sum, total + e * (2 * (double)sum - count * e)};
 }
+
+// What all threads of a set need to know: y = ((x - mean) - rest) * rstd, and the statistics in double.
+struct Statistics {
+    double mean, variance;
+    float near, rest, rstd;
+    __device__ Statistics(Pair sums, double per_element, float s, double eps) {
+        const double offset = sums.a * per_element;
+        mean = s + offset;
+        variance = fmax(sums.b * per_element - offset * offset, 0.0);
+        near = (float)mean;
+        rest = (float)(mean - near);  // what float loses of the mean: half its last place, which counts at large means
+        const double v = variance + eps;
+        rstd = v < 1e37 && v > 1e-37 ? 1.0f / sqrtf((float)v) : (float)rsqrt(v);
+    }
+};
 
 #ifdef BLOCKS
 __device__ __forceinline__ void cluster_barrier() {
@@ -146,56 +153,62 @@ __device__ __forceinline__ Pair cluster_sum(Pair p, Pair *room, Pair *slot) {
 // The blocks of a cluster share a channel by examples: this one has those from n0 to n1, `count` packs in all.
 
 struct Share {
-    int rank, c, n0, count;
+    int rank, n0, count;
     __device__ Share(int N, int packs) {
         rank = blockIdx.x % BLOCKS;
-        c = blockIdx.x / BLOCKS;
         n0 = (index_t)N * rank / BLOCKS;
         count = (int)((index_t)N * (rank + 1) / BLOCKS - n0) * packs;
     }
 };
 
-// Runs the body for i = threadIdx.x, threadIdx.x + THREADS, ... with `at`, where pack i of the share is in memory.
-#define FOR_PACKS(i, at)                                                                                        \
-    index_t at = ((index_t)(share.n0 + threadIdx.x / packs) * C + share.c) * packs + threadIdx.x % packs;       \
-    for (int i = threadIdx.x, _l = threadIdx.x % packs; i < share.count; i += THREADS, _l += THREADS % packs,   \
-             at += (index_t)(THREADS / packs) * C * packs + THREADS % packs,                                    \
-             at += _l >= packs ? (index_t)(C - 1) * packs : 0, _l -= _l >= packs ? packs : 0)
+// Runs the body for i = threadIdx.x, threadIdx.x + THREADS, ... with `at`, where pack i of this share of channel c is.
+#define FOR_PACKS(i, at)                                                                                      \
+    int at = place(threadIdx.x, share, c, C, packs);                                                          \
+    const int _jump = (THREADS / packs) * C * packs + THREADS % packs, _over = (C - 1) * packs;               \
+    for (int i = threadIdx.x, _l = threadIdx.x % packs; i < share.count; i += THREADS, _l += THREADS % packs, \
+             at += _jump, at += _l >= packs ? _over : 0, _l -= _l >= packs ? packs : 0)
 
-__device__ __forceinline__ index_t place(int i, const Share &share, int C, int packs) {
-    return ((index_t)(share.n0 + i / packs) * C + share.c) * packs + i % packs;
+__device__ __forceinline__ int place(int i, const Share &share, int c, int C, int packs) {
+    return ((share.n0 + i / packs) * C + c) * packs + i % packs;
 }
 
+// A cluster takes every (gridDim.x / BLOCKS)-th channel. Where the share is staged, each slot is filled for the next
+// channel as soon as its last use is over, so that loads are under way while results are stored.
 template <bool STAGED>
 __device__ void channel_forward(const T *x_, const float *weight, const float *bias, T *y_, float *mean_, float *variance_,
                                 float *rstd_, int N, int C, int packs, double eps) {
     extern __shared__ __align__(16) unsigned char memory[];
-    __shared__ Pair room[32], slot;
+    __shared__ Pair rooms[2][32], slots[2];
     Pack *kept = (Pack *)memory, *y = (Pack *)y_;
     const Pack *x = (const Pack *)x_;
     const Share share(N, packs);
-    const int c = share.c;
-    const double m = (double)N * packs * VEC;
+    const double per_element = 1 / ((double)N * packs * VEC);
+    const int stride = gridDim.x / BLOCKS;
+    int c = blockIdx.x / BLOCKS, turn = 0;
     if (STAGED) {
         FOR_PACKS(i, at) stage(kept + i, x + at);
         commit();
     }
-    const float s = to_float(x_[(index_t)c * packs * VEC]);
-    if (STAGED) wait<0>();
-    auto read = [&](int i) { return STAGED ? kept[i] : x[place(i, share, C, packs)]; };
-    const Pair sums = cluster_sum(moments(threadIdx.x, share.count, THREADS, s, read), room, &slot);
-    const double offset = sums.a / m, variance = fmax(sums.b / m - offset * offset, 0.0), rstd = rsqrt(variance + eps);
-    const float a = (float)(rstd * (weight ? weight[c] : 1.0f)), shift = (float)offset, b = bias ? bias[c] : 0.0f;
-    const float fine = (float)(offset - shift) * a;  // what float loses of the offset
-    FOR_PACKS(i, at) {
-        Pack p = STAGED ? kept[i] : x[at];
-        for (int k = 0; k < VEC; k++) from_float((((to_float(p.v[k]) - s) - shift) * a - fine) + b, p.v[k]);
-        y[at] = p;
-    }
-    if (share.rank == 0 && threadIdx.x == 0) {
-        mean_[c] = (float)(s + offset);
-        variance_[c] = (float)variance;
-        rstd_[c] = (float)rstd;
+    for (; c < C; c += stride, turn ^= 1) {
+        const float s = to_float(x_[(index_t)c * packs * VEC]);
+        if (STAGED) wait();
+        auto read = [&](int i) { return STAGED ? kept[i] : x[place(i, share, c, C, packs)]; };
+        const Pair sums = cluster_sum(moments(threadIdx.x, share.count, THREADS, s, read), rooms[turn], slots + turn);
+        const Statistics found(sums, per_element, s, eps);
+        const float a = found.rstd * (weight ? weight[c] : 1.0f), b = (bias ? bias[c] : 0.0f) - found.rest * a;
+        const bool more = c + stride < C;
+        FOR_PACKS(i, at) {
+            Pack p = STAGED ? kept[i] : x[at];
+            for (int k = 0; k < VEC; k++) from_float((to_float(p.v[k]) - found.near) * a + b, p.v[k]);
+            y[at] = p;
+            if (STAGED && more) stage(kept + i, x + at + stride * packs);
+        }
+        if (STAGED) commit();
+        if (share.rank == 0 && threadIdx.x == 0) {
+            mean_[c] = found.near;
+            variance_[c] = (float)found.variance;
+            rstd_[c] = found.rstd;
+        }
     }
     if (BLOCKS > 1) cluster_barrier();  // nobody leaves while another may read its sums
 }
@@ -204,12 +217,13 @@ template <bool STAGED>
 __device__ void channel_backward(const T *x_, const T *g_, const float *weight, const float *mean, const float *rstd,
                                  T *gx_, float *gweight, float *gbias, int N, int C, int packs, int room_for) {
     extern __shared__ __align__(16) unsigned char memory[];
-    __shared__ Pair room[32], slot;
+    __shared__ Pair rooms[2][32], slots[2];
     Pack *kept_x = (Pack *)memory, *kept_g = kept_x + room_for, *gx = (Pack *)gx_;
     const Pack *x = (const Pack *)x_, *g = (const Pack *)g_;
     const Share share(N, packs);
-    const int c = share.c;
-    const double m = (double)N * packs * VEC;
+    const double per_element = 1 / ((double)N * packs * VEC);
+    const int stride = gridDim.x / BLOCKS;
+    int c = blockIdx.x / BLOCKS, turn = 0;
     if (STAGED) {
         FOR_PACKS(i, at) {
             stage(kept_x + i, x + at);
@@ -217,31 +231,40 @@ __device__ void channel_backward(const T *x_, const T *g_, const float *weight, 
         }
         commit();
     }
-    const float mu = mean[c], r = rstd[c];
-    if (STAGED) wait<0>();
-    Pair sums = {0, 0};
-    for (int i = threadIdx.x; i < share.count; i += THREADS) {
-        index_t at = STAGED ? 0 : place(i, share, C, packs);
-        Pack p = STAGED ? kept_x[i] : x[at], q = STAGED ? kept_g[i] : g[at];
-        float part = 0, product = 0;
-        for (int k = 0; k < VEC; k++) {
-            float h = to_float(q.v[k]);
-            part += h;
-            product += h * ((to_float(p.v[k]) - mu) * r);
+    for (; c < C; c += stride, turn ^= 1) {
+        const float mu = mean[c], r = rstd[c];
+        if (STAGED) wait();
+        float sum = 0, product = 0;
+        for (int i = threadIdx.x; i < share.count; i += THREADS) {
+            const int at = STAGED ? 0 : place(i, share, c, C, packs);
+            const Pack p = STAGED ? kept_x[i] : x[at], q = STAGED ? kept_g[i] : g[at];
+            for (int k = 0; k < VEC; k++) {
+                const float h = to_float(q.v[k]);
+                sum += h;
+                product += h * (to_float(p.v[k]) - mu);
+            }
         }
-        sums.a += part;
-        sums.b += product;
-    }
-    sums = cluster_sum(sums, room, &slot);
-    const float a = r * (weight ? weight[c] : 1.0f), mean_g = (float)(sums.a / m), slope = (float)(sums.b / m) * r;
-    FOR_PACKS(i, at) {
-        Pack p = STAGED ? kept_x[i] : x[at], q = STAGED ? kept_g[i] : g[at];
-        for (int k = 0; k < VEC; k++) from_float(a * (to_float(q.v[k]) - mean_g - (to_float(p.v[k]) - mu) * slope), p.v[k]);
-        gx[at] = p;
-    }
-    if (share.rank == 0 && threadIdx.x == 0) {
-        if (gbias) gbias[c] = (float)sums.a;
-        if (gweight) gweight[c] = (float)sums.b;
+        const Pair sums = cluster_sum({sum, (double)product * r}, rooms[turn], slots + turn);
+        // Multiplied by r once here and once below: r² underflows at |x| of 1e20.
+        const float a = r * (weight ? weight[c] : 1.0f), b = (float)(-sums.a * per_element);
+        const float slope = (float)(-sums.b * per_element) * r;
+        const bool more = c + stride < C;
+        FOR_PACKS(i, at) {
+            Pack p = STAGED ? kept_x[i] : x[at];
+            const Pack q = STAGED ? kept_g[i] : g[at];
+            for (int k = 0; k < VEC; k++)
+                from_float((to_float(q.v[k]) + ((to_float(p.v[k]) - mu) * slope + b)) * a, p.v[k]);
+            gx[at] = p;
+            if (STAGED && more) {
+                stage(kept_x + i, x + at + stride * packs);
+                stage(kept_g + i, g + at + stride * packs);
+            }
+        }
+        if (STAGED) commit();
+        if (share.rank == 0 && threadIdx.x == 0) {
+            if (gbias) gbias[c] = (float)sums.a;
+            if (gweight) gweight[c] = (float)sums.b;
+        }
     }
     if (BLOCKS > 1) cluster_barrier();
 }
@@ -267,14 +290,18 @@ extern "C" __global__ void CLUSTER channel_backward_reread(BACKWARD_ARGUMENTS) {
 #endif
 
 // ------------------------------------------------------------------ rows: x (R, D), one set per row
-// A block takes every gridDim.x-th row, and stages the next one while it works on this one.
+// A block takes every gridDim.x-th row. A slot of shared memory is filled for the next row as soon as its last use is
+// over. The parameters stay in shared memory, where rows do not push them out.
 
 #ifdef EPT
-__device__ __forceinline__ void stage_row(Pack *to, const Pack *from, int row, int R, int packs) {
-    if (row < R)
-#pragma unroll
-        for (int e = 0; e < EPT; e++)
-            if (int i = threadIdx.x + e * THREADS; i < packs) stage(to + i, from + (index_t)row * packs + i);
+#define FOR_ROW(i) _Pragma("unroll") for (int _e = 0, i = threadIdx.x; _e < EPT; _e++, i += THREADS) if (i < packs)
+
+__device__ __forceinline__ void keep(float *to, const float *from, float otherwise, int packs) {
+    FOR_ROW(i) {
+        Floats f;
+        for (int k = 0; k < VEC; k++) f.v[k] = from ? from[i * VEC + k] : otherwise;
+        ((Floats *)to)[i] = f;
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -282,35 +309,37 @@ row_forward(const T *x_, const float *weight, const float *bias, T *y_, float *m
             int R, int packs, double eps) {
     extern __shared__ __align__(16) unsigned char memory[];
     __shared__ Pair rooms[2][32];
+    Floats *w = (Floats *)memory, *b = w + packs;
+    Pack *kept = (Pack *)(b + packs), *y = (Pack *)y_;
     const Pack *x = (const Pack *)x_;
-    Pack *y = (Pack *)y_;
-    const double m = (double)packs * VEC;
+    const double per_element = 1 / ((double)packs * VEC);
     int turn = 0;
-    stage_row((Pack *)memory, x, blockIdx.x, R, packs);
+    index_t base = (index_t)blockIdx.x * packs;
+    FOR_ROW(i) stage(kept + i, x + base + i);
     commit();
+    keep((float *)w, weight, 1, packs);
+    keep((float *)b, bias, 0, packs);
     for (int row = blockIdx.x; row < R; row += gridDim.x, turn ^= 1) {
-        const Pack *kept = (Pack *)memory + turn * packs;
-        stage_row((Pack *)memory + (turn ^ 1) * packs, x, row + gridDim.x, R, packs);
-        commit();
-        const float s = to_float(x_[(index_t)row * packs * VEC]);
-        wait<1>();
-        const Pair sums = block_sum(moments(threadIdx.x, packs, THREADS, s, [&](int i) { return kept[i]; }), rooms[turn]);
-        const double offset = sums.a / m, variance = fmax(sums.b / m - offset * offset, 0.0), rstd = rsqrt(variance + eps);
-        const float a = (float)rstd, shift = (float)offset, fine = (float)(offset - shift) * a;
-#pragma unroll
-        for (int e = 0; e < EPT; e++)
-            if (int i = threadIdx.x + e * THREADS; i < packs) {
-                Pack p = kept[i];
-                const Floats w = floats(weight, i, 1.0f), b = floats(bias, i, 0.0f);
-                for (int k = 0; k < VEC; k++)
-                    from_float((((to_float(p.v[k]) - s) - shift) * a - fine) * w.v[k] + b.v[k], p.v[k]);
-                y[(index_t)row * packs + i] = p;
-            }
-        if (threadIdx.x == 0) {
-            mean_[row] = (float)(s + offset);
-            variance_[row] = (float)variance;
-            rstd_[row] = a;
+        const float s = to_float(x_[base * VEC]);
+        wait();
+        const Pair sums = moments(threadIdx.x, packs, THREADS, s, [&](int i) { return kept[i]; });
+        const Statistics found(block_sum(sums, rooms[turn]), per_element, s, eps);
+        const index_t ahead = row + gridDim.x < R ? (index_t)gridDim.x * packs : 0;
+        FOR_ROW(i) {
+            Pack p = kept[i];
+            const Floats f = w[i], h = b[i];
+            for (int k = 0; k < VEC; k++)
+                from_float(((to_float(p.v[k]) - found.near) - found.rest) * (found.rstd * f.v[k]) + h.v[k], p.v[k]);
+            y[base + i] = p;
+            if (ahead) stage(kept + i, x + base + ahead + i);
         }
+        commit();
+        if (threadIdx.x == 0) {
+            mean_[row] = found.near;
+            variance_[row] = (float)found.variance;
+            rstd_[row] = found.rstd;
+        }
+        base += ahead;
     }
 }
 
@@ -320,63 +349,60 @@ row_backward(const T *x_, const T *g_, const float *weight, const float *mean, c
              int R, int packs) {
     extern __shared__ __align__(16) unsigned char memory[];
     __shared__ Pair rooms[2][32];
+    Floats *w = (Floats *)memory;
+    Pack *kept_x = (Pack *)(w + packs), *kept_g = kept_x + packs, *gx = (Pack *)gx_;
     const Pack *x = (const Pack *)x_, *g = (const Pack *)g_;
-    Pack *gx = (Pack *)gx_;
-    const double m = (double)packs * VEC;
+    const double per_element = 1 / ((double)packs * VEC);
     float sum_g[EPT * VEC] = {}, sum_gx[EPT * VEC] = {};
     int turn = 0;
-    stage_row((Pack *)memory, x, blockIdx.x, R, packs);
-    stage_row((Pack *)memory + 2 * packs, g, blockIdx.x, R, packs);
+    index_t base = (index_t)blockIdx.x * packs;
+    FOR_ROW(i) {
+        stage(kept_x + i, x + base + i);
+        stage(kept_g + i, g + base + i);
+    }
     commit();
+    keep((float *)w, weight, 1, packs);
     for (int row = blockIdx.x; row < R; row += gridDim.x, turn ^= 1) {
-        const Pack *kept_x = (Pack *)memory + turn * packs, *kept_g = kept_x + 2 * packs;
-        stage_row((Pack *)memory + (turn ^ 1) * packs, x, row + gridDim.x, R, packs);
-        stage_row((Pack *)memory + (2 + (turn ^ 1)) * packs, g, row + gridDim.x, R, packs);
-        commit();
         const float mu = mean[row], r = rstd[row];
-        wait<1>();
-        Pair sums = {0, 0};
+        wait();
+        float sum = 0, product = 0;
+        FOR_ROW(i) {
+            const Pack p = kept_x[i], q = kept_g[i];
+            const Floats f = w[i];
 #pragma unroll
-        for (int e = 0; e < EPT; e++)
-            if (int i = threadIdx.x + e * THREADS; i < packs) {
-                const Pack p = kept_x[i], q = kept_g[i];
-                const Floats w = floats(weight, i, 1.0f);
-                float part = 0, product = 0;
-#pragma unroll
-                for (int k = 0; k < VEC; k++) {
-                    float h = to_float(q.v[k]), xhat = (to_float(p.v[k]) - mu) * r;
-                    sum_g[e * VEC + k] += h;
-                    sum_gx[e * VEC + k] += h * xhat;
-                    part += h * w.v[k];
-                    product += h * w.v[k] * xhat;
-                }
-                sums.a += part;
-                sums.b += product;
+            for (int k = 0; k < VEC; k++) {
+                const float xhat = (to_float(p.v[k]) - mu) * r, h = to_float(q.v[k]) * f.v[k];
+                sum_g[_e * VEC + k] += to_float(q.v[k]);
+                sum_gx[_e * VEC + k] += to_float(q.v[k]) * xhat;
+                sum += h;
+                product += h * xhat;
             }
-        sums = block_sum(sums, rooms[turn]);
-        const float mean_g = (float)(sums.a / m), mean_gx = (float)(sums.b / m);
-#pragma unroll
-        for (int e = 0; e < EPT; e++)
-            if (int i = threadIdx.x + e * THREADS; i < packs) {
-                Pack p = kept_x[i];
-                const Pack q = kept_g[i];
-                const Floats w = floats(weight, i, 1.0f);
-                for (int k = 0; k < VEC; k++) {
-                    float xhat = (to_float(p.v[k]) - mu) * r;
-                    from_float(r * (to_float(q.v[k]) * w.v[k] - mean_g - xhat * mean_gx), p.v[k]);
-                }
-                gx[(index_t)row * packs + i] = p;
+        }
+        const Pair sums = block_sum({sum, product}, rooms[turn]);
+        const float b = (float)(-sums.a * per_element), slope = (float)(-sums.b * per_element) * r;
+        const index_t ahead = row + gridDim.x < R ? (index_t)gridDim.x * packs : 0;
+        FOR_ROW(i) {
+            Pack p = kept_x[i];
+            const Pack q = kept_g[i];
+            const Floats f = w[i];
+            for (int k = 0; k < VEC; k++)
+                from_float((to_float(q.v[k]) * f.v[k] + ((to_float(p.v[k]) - mu) * slope + b)) * r, p.v[k]);
+            gx[base + i] = p;
+            if (ahead) {
+                stage(kept_x + i, x + base + ahead + i);
+                stage(kept_g + i, g + base + ahead + i);
             }
+        }
+        commit();
+        base += ahead;
     }
     if (partial)
-#pragma unroll
-        for (int e = 0; e < EPT; e++)
-            if (int i = threadIdx.x + e * THREADS; i < packs)
-                for (int k = 0; k < VEC; k++) {
-                    index_t at = (index_t)blockIdx.x * packs * VEC + i * VEC + k;
-                    partial[at] = sum_gx[e * VEC + k];
-                    partial[at + (index_t)gridDim.x * packs * VEC] = sum_g[e * VEC + k];
-                }
+        FOR_ROW(i)
+            for (int k = 0; k < VEC; k++) {
+                const index_t at = ((index_t)blockIdx.x * packs + i) * VEC + k;
+                partial[at] = sum_gx[_e * VEC + k];
+                partial[at + (index_t)gridDim.x * packs * VEC] = sum_g[_e * VEC + k];
+            }
 }
 #endif
 

@@ -19,6 +19,7 @@ from minigrad.ops.normalization import BatchNorm, LayerNorm
 
 FILE = "normalization"
 COMFORTABLE = 100 * 1024  # bytes of shared memory that let two blocks run on one multiprocessor
+CHANNEL_THREADS = 512
 
 
 def _plain(*arrays: Any) -> bool:
@@ -47,9 +48,9 @@ def _layout(op: Any, x: Any) -> str | None:
     if isinstance(op, BatchNorm):
         if math.prod(x.shape[2:]) == 1:
             return "column"
-        return "channel" if compute_capability(x) >= 90 else None
+        return "channel" if compute_capability(x) >= 90 and x.size < 2**31 else None
     length = _row_length(op, x)
-    fits = x.size // length < 2**31 and 4 * length * x.itemsize <= shared_limit(x) - 4096
+    fits = x.size // length < 2**31 and _row_shared(x, length, 2) <= shared_limit(x) - 4096
     return "row" if fits and _row_shape(x, length) is not None else None
 
 
@@ -59,13 +60,18 @@ def _row_length(op: Any, x: Any) -> int:
 
 def _row_shape(x: Any, length: int, *more: Any) -> tuple[int, int, int] | None:
     """(elements in one access, accesses of a thread, threads) for rows of a length; None if they are too long."""
-    wide = vector(length, x, *(a for a in more if a is not None))
+    wide = vector(length, x, *more)
     packs = length // wide
     for accesses in (1, 2, 4, 8):
         threads = 32 * math.ceil(packs / accesses / 32)
         if threads <= (256 if accesses < 8 else 1024):
             return wide, accesses, threads
     return None
+
+
+def _row_shared(x: Any, length: int, arrays: int) -> int:
+    """Bytes of shared memory for a row of as many arrays, and for their float parameters: both forward, γ backward."""
+    return length * (arrays * x.itemsize + 4 * (3 - arrays))
 
 
 def _row_blocks(x: Any, rows: int, shared: int, threads: int) -> int:
@@ -87,6 +93,14 @@ def _clusters(x: Any, arrays: int) -> tuple[int, int, int, int]:
         if (size <= COMFORTABLE and blocks * channels >= multiprocessors(x)) or 2 * blocks > min(8, count):
             break
     return wide, blocks, kept, size if size <= shared_limit(x) - 4096 else 0
+
+
+def _channel_grid(x: Any, blocks: int, shared: int, threads: int) -> tuple[int]:
+    """As many clusters as the device holds at a time: all of their blocks are in one group of multiprocessors."""
+    if not shared:
+        return (blocks * x.shape[1],)
+    held = min(2048 // threads, shared_limit(x) // (shared + 3072))
+    return (blocks * min(x.shape[1], held * (multiprocessors(x) // blocks)),)
 
 
 def _statistics(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any, Any]:
@@ -111,10 +125,11 @@ def forward(op: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any, Any
     element, half, layout = ELEMENTS[x.dtype.name], int(x.itemsize == 2), _layout(op, x)
     if layout == "channel":
         wide, blocks, kept, shared = _clusters(x, 1)
+        threads = CHANNEL_THREADS if kept >= 2048 else 128
         packs = math.prod(x.shape[2:]) // wide
         run = kernel(FILE, f"channel_forward_{'staged' if shared else 'reread'}", shared, ELEMENT=element, HALF=half,
-                     VEC=wide, BLOCKS=blocks, THREADS=512 if kept >= 2048 else 128)
-        run((x.shape[1] * blocks,), (512 if kept >= 2048 else 128,),
+                     VEC=wide, BLOCKS=blocks, THREADS=threads)
+        run(_channel_grid(x, blocks, shared, threads), (threads,),
             (*arguments, np.int32(x.shape[0]), np.int32(x.shape[1]), np.int32(packs), op.eps), shared_mem=shared)
     elif layout == "column":
         threads = _column_threads(x)
@@ -123,8 +138,8 @@ def forward(op: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any, Any
             (*arguments, np.int32(x.shape[0]), np.int32(x.shape[1]), op.eps))
     else:
         length = _row_length(op, x)
-        wide, accesses, threads = _row_shape(x, length, weight, bias)  # type: ignore[misc]
-        rows, shared = x.size // length, 2 * length * x.itemsize
+        wide, accesses, threads = _row_shape(x, length)  # type: ignore[misc]
+        rows, shared = x.size // length, _row_shared(x, length, 1)
         run = kernel(FILE, "row_forward", shared, ELEMENT=element, HALF=half, VEC=wide, EPT=accesses, THREADS=threads)
         run((_row_blocks(x, rows, shared, threads),), (threads,),
             (*arguments, np.int32(rows), np.int32(length // wide), op.eps), shared_mem=shared)
@@ -149,11 +164,11 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any, *others: Any) -> tuple[An
         sizes = np.int32(x.shape[0]), np.int32(x.shape[1])
         if layout == "channel":
             wide, blocks, kept, shared = _clusters(x, 2)
-            threads = 512 if kept >= 2048 else 128
+            threads = CHANNEL_THREADS if kept >= 2048 else 128
             packs = math.prod(x.shape[2:]) // wide
             run = kernel(FILE, f"channel_backward_{'staged' if shared else 'reread'}", shared, ELEMENT=element, HALF=half,
                          VEC=wide, BLOCKS=blocks, THREADS=threads)
-            run((x.shape[1] * blocks,), (threads,), (*arguments, *sizes, np.int32(packs), np.int32(kept)),
+            run(_channel_grid(x, blocks, shared, threads), (threads,), (*arguments, *sizes, np.int32(packs), np.int32(kept)),
                 shared_mem=shared)
         else:
             threads = _column_threads(x)
@@ -173,8 +188,8 @@ def _row_backward(op: Any, x: Any, gy: Any, weight: Any, mean: Any, rstd: Any, g
     import cupy
 
     length = _row_length(op, x)
-    wide, accesses, threads = _row_shape(x, length, gy, weight)  # type: ignore[misc]
-    rows, shared = x.size // length, 4 * length * x.itemsize
+    wide, accesses, threads = _row_shape(x, length, gy)  # type: ignore[misc]
+    rows, shared = x.size // length, _row_shared(x, length, 2)
     blocks = _row_blocks(x, rows, shared, threads)
     partial = cupy.empty((2, blocks, length), np.float32) if needs[1] or needs[2] else None
     run = kernel(FILE, "row_backward", shared, ELEMENT=ELEMENTS[x.dtype.name], HALF=int(x.itemsize == 2), VEC=wide,
