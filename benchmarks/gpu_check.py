@@ -6,7 +6,7 @@ Needs what is already there: CuPy, NumPy, safetensors and pytest; PyTorch, where
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import statistics
 import subprocess
@@ -20,7 +20,7 @@ import numpy as np
 
 import minigrad
 import minigrad.functional as F
-from minigrad import Tensor, layers, optim, ops
+from minigrad import Tensor, layers, ops, optim
 from minigrad.backend import cuda_problem
 from minigrad.examples import train_cnn, train_mlp
 from minigrad.run import Table, describe_environment
@@ -169,7 +169,7 @@ def main() -> int:
         return 1
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     found: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(), "gpu": properties["name"].decode(), "cupy": cupy.__version__,
+        "date": dt.date.today().isoformat(), "gpu": properties["name"].decode(), "cupy": cupy.__version__,
         "torch": None if torch is None else torch.__version__, "environment": describe_environment(),
         "tests": tests(), "copy_GB_per_s": copy_bandwidth() / 1e9,
         "measured": {

@@ -43,7 +43,8 @@ def held_out(data: Split, seed: int) -> Split:
     return Split(*random_split(data.train, [len(data.train) - count, count], seed))
 
 
-def choose_rate(module: ModuleType, norm: str, data: Split, given: argparse.Namespace) -> tuple[float, dict[float, float]]:
+def choose_rate(module: ModuleType, norm: str, data: Split,
+                given: argparse.Namespace) -> tuple[float, dict[float, float]]:
     """The rate of the grid with the best accuracy on held-out images, and the accuracy of each."""
     found = {}
     for lr in given.grid:
@@ -114,14 +115,14 @@ def notes(given: argparse.Namespace, searched: dict[str, dict[float, float]], ba
     grids = "; ".join(f"{NAMES[norm]}: " + ", ".join(f"{lr:g} gave {a:.1%}" for lr, a in found.items())
                       for norm, found in searched.items())
     return [
-        f"Learning rates were chosen from one grid by accuracy on a fifth of the training images, held out from "
-        f"training for that purpose. {grids}.",
-        f"Then every network was trained on all training images for {given.epochs} epochs with batches of "
-        f"{given.batch_size}, from seed {given.seed}: the same initial weights where shapes agree, the same order of "
-        f"images. Where its own best rate is not the baseline's ({baseline.lr:g}), a normalized network was trained "
-        f"with both.",
-        f"Test accuracy was measured every {given.every} steps. Times count training alone, on a machine that may have "
-        f"had other work. One seed is an example, not a distribution: try others with --seed.",
+        (f"Learning rates were chosen from one grid by accuracy on a fifth of the training images, held out from "
+         f"training for that purpose. {grids}."),
+        (f"Then every network was trained on all training images for {given.epochs} epochs with batches of "
+         f"{given.batch_size}, from seed {given.seed}: the same initial weights where shapes agree, the same order of "
+         f"images. Where its own best rate is not the baseline's ({baseline.lr:g}), a normalized network was trained "
+         f"with both."),
+        (f"Test accuracy was measured every {given.every} steps. Times count training alone, on a machine that may "
+         f"have had other work. One seed is an example, not a distribution: try others with --seed."),
     ]
 
 

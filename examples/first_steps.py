@@ -1,6 +1,6 @@
 """First steps: a tensor, its graph, a gradient, the gradient of a gradient, and an operation of your own.
 
-    python examples/first_steps.py
+python examples/first_steps.py
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     print("BatchNorm is one node with four outputs: y, the mean, the variance and 1/σ")
     batch = Tensor(np.random.default_rng(0).standard_normal((6, 2)), requires_grad=True)
-    normalized, mean, variance, rstd = minigrad.ops.batch_norm(batch)
+    normalized, mean, _variance, _rstd = minigrad.ops.batch_norm(batch)
     print(f"  {normalized.node.op!r}\n  mean {mean}")
 
     print("Your own operations and BatchNorm against finite differences, the largest relative difference per order:")

@@ -9,6 +9,7 @@ falls along a half cosine. Run it:
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import minigrad
@@ -26,7 +27,7 @@ def build(norm: str) -> layers.Sequential:
     """The network: 28×28 images shrink to 14×14, 7×7 and 3×3."""
     stack: list[layers.Module] = []
     side = 28
-    for before, after in zip(CHANNELS, CHANNELS[1:]):
+    for before, after in itertools.pairwise(CHANNELS):
         stack += [layers.Conv2d(before, after, 3, padding=1, bias=norm != "batch"),
                   *normalization(norm, (after, side, side)), layers.ReLU(), layers.MaxPool2d(2)]
         side //= 2

@@ -9,6 +9,8 @@ section 4.1; the paper used MNIST). Run it:
 
 from __future__ import annotations
 
+import itertools
+
 import minigrad
 import minigrad.functional as F
 from minigrad import layers, optim
@@ -23,7 +25,7 @@ GRID = (0.1, 0.3, 1.0, 3.0)
 def build(norm: str) -> layers.Sequential:
     """The network. A bias before BatchNorm would be subtracted again with the mean, so there is none."""
     stack: list[layers.Module] = [layers.Flatten()]
-    for wide, narrow in zip(WIDTHS, WIDTHS[1:]):
+    for wide, narrow in itertools.pairwise(WIDTHS):
         stack += [gaussian(layers.Linear(wide, narrow, bias=norm != "batch")),
                   *normalization(norm, (narrow,)), layers.Sigmoid()]
     return layers.Sequential(*stack, gaussian(layers.Linear(WIDTHS[-1], 10)))

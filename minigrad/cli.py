@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=("train", "check"), nargs="?")
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--version", action="store_true")
-    known, rest = parser.parse_known_args(given[:1])
+    known, _rest = parser.parse_known_args(given[:1])
     if known.version:
         import minigrad
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import Any, TypeVar
 
-__all__ = ["KERNEL_TIERS", "Mode", "current", "enable_grad", "is_grad_enabled", "layer_path", "no_grad", "set_grad_enabled", "switch"]
+__all__ = ["KERNEL_TIERS", "Mode", "current", "enable_grad", "is_grad_enabled", "layer_path", "no_grad",
+           "set_grad_enabled", "switch"]
 
 #: A chain of layers being called, innermost first: (scope outside, attribute name, class name).
 Scope = tuple[Any, str, str]
@@ -49,7 +50,7 @@ def _tier_of_process() -> int:
 
 
 _default = Mode(True, None, (), False, _tier_of_process())
-_mode: ContextVar[Mode] = ContextVar("minigrad.mode", default=_default)  # noqa: B039 - a Mode is never changed
+_mode: ContextVar[Mode] = ContextVar("minigrad.mode", default=_default)
 current = _mode.get
 enter = _mode.set
 leave = _mode.reset

@@ -61,15 +61,17 @@ class _Anomaly(Observer):
         if node is not None:
             self.lines[node] = line
         if any(map(_has_nan, outputs)) and not any(map(_has_nan, inputs)):
-            raise GraphError(f"forward of {op!r}", got="NaN in its output and none in its inputs", hint=f"Called at {line}")
+            raise GraphError(f"forward of {op!r}", got="NaN in its output and none in its inputs",
+                             hint=f"Called at {line}")
 
     def backward(self, node: Node, output_gradients: Any, input_gradients: Any) -> None:
         bad = [i for i, g in enumerate(input_gradients) if _has_nan(g)]
         if bad and not any(map(_has_nan, output_gradients)):
             path = layer_path(node.scope)
+            line = self.lines.get(node, "a line outside detect_anomaly()")
             raise GraphError(f"backward of {node.op!r}" + (f" in layer {path}" if path else ""),
                              got=f"NaN in the gradient of input {bad[0]} and none in the gradient of its output",
-                             hint=f"Its forward was called at {self.lines.get(node, 'a line outside detect_anomaly()')}")
+                             hint=f"Its forward was called at {line}")
 
 
 def _has_nan(x: Any) -> bool:
@@ -88,7 +90,7 @@ def _calling_line() -> str:
 
 
 def _is_ours(module: str) -> bool:
-    return module.split(".")[0] == "minigrad" and not module.startswith("minigrad.examples")
+    return module.split(".", maxsplit=1)[0] == "minigrad" and not module.startswith("minigrad.examples")
 
 
 def detect_anomaly() -> switch:

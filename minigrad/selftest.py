@@ -29,8 +29,8 @@ def derivatives() -> str:
 def training() -> str:
     """A small convolutional network learns from the data that are shipped."""
     minigrad.manual_seed(0)
-    model = layers.Sequential(layers.Conv2d(1, 4, 3, stride=2), layers.BatchNorm2d(4), layers.ReLU(), layers.MaxPool2d(2),
-                              layers.Flatten(), layers.Linear(4 * 36, 10))
+    model = layers.Sequential(layers.Conv2d(1, 4, 3, stride=2), layers.BatchNorm2d(4), layers.ReLU(),
+                              layers.MaxPool2d(2), layers.Flatten(), layers.Linear(4 * 36, 10))
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     losses = []
     for images, labels in DataLoader(Subset(FashionMNIST(), range(1280)), 64, shuffle=True, seed=0):

@@ -19,7 +19,7 @@ def per_axis(value: int | Sequence[int], axes: int, where: str, name: str) -> tu
     ArgumentError
         Not whole numbers, or not as many as there are axes.
     """
-    given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
+    given: tuple[Any, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
     if len(given) != axes or not all(isinstance(v, int) for v in given):
         raise ArgumentError(where, got=f"{name}={value!r}", wanted=f"a whole number, or {axes} of them")
     return given

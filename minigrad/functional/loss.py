@@ -100,7 +100,8 @@ def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction
                             wanted=f"classes from 0 to {classes - 1}, or ignore_index={ignore_index}")
     dtype = accumulation_dtype(value(x).dtype)
     along = (classes,) + (1,) * (x.ndim - 2)
-    q = astype(xp.expand_dims(xp.where(inside & counted, target, -1), axis=1) == xp.reshape(xp.arange(classes), along), dtype)
+    wanted = xp.expand_dims(xp.where(inside & counted, target, -1), axis=1)
+    q = astype(wanted == xp.reshape(xp.arange(classes), along), dtype)
     spread = xp.ones(along, dtype=dtype) if weight is None else astype(xp.reshape(weight, along), dtype)
     if weight is not None:
         q = q * spread

@@ -1,4 +1,4 @@
-"""States (named Tensors, as `state_dict` gives them) in the safetensors format: numbers only, nothing is ever executed."""
+"""States (named Tensors, as `state_dict` gives them) in the safetensors format: numbers only, nothing is executed."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """The registry of faster versions of operations' texts. Operations never mention it; the engine calls whatever is here.
 
 An overlay serves calls whose arguments are all arrays of its device, takes and returns exactly what the text does, and
-keeps nothing of its own. Where its `when` declines, the next one is asked, and at last the text runs. Tiers: 0 is the text
-alone, 1 adds blocked NumPy, 2 adds compiled kernels. The tier of a process comes from ``MINIGRAD_KERNELS`` (``text``,
-``numpy`` or ``all``, the default); `disabled` and `tier` change it for a block.
+keeps nothing of its own. Where its `when` declines, the next one is asked, and at last the text runs. Shapes that the
+text notes on the operation for its backward are noted by the kernel too. Tiers: 0 is the text alone, 1 adds blocked
+NumPy, 2 adds compiled kernels. The tier of a process comes from ``MINIGRAD_KERNELS`` (``text``, ``numpy`` or ``all``,
+the default); `disabled` and `tier` change it for a block.
 """
 
 from __future__ import annotations

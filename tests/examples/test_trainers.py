@@ -74,11 +74,16 @@ def test_every_trainer_runs_with_every_normalization(module, norm, tmp_path, cap
 
 
 def test_the_comparison_writes_a_table_and_a_report(tmp_path, capsys):
-    compare_batchnorm.main(["mlp", "--compare", "none,batch,layer", "--tiny", "--grid", "0.3,1", "--out", str(tmp_path / "run")])
+    compare_batchnorm.main(["mlp", "--compare", "none,batch,layer", "--tiny", "--grid", "0.3,1", "--out",
+                            str(tmp_path / "run")])
     said = capsys.readouterr().out
-    assert "no normalization, lr" in said and "LayerNorm, lr" in said and "held-out" in said
+    assert "no normalization, lr" in said
+    assert "LayerNorm, lr" in said
+    assert "held-out" in said
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "<svg" in page and "BatchNorm" in page and "http-equiv=\"Content-Security-Policy\"" in page
+    assert "<svg" in page
+    assert "BatchNorm" in page
+    assert 'http-equiv="Content-Security-Policy"' in page
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
@@ -98,4 +103,5 @@ def test_wrong_usage_exits_with_2(arguments, said, capsys):
 def test_first_steps_prints_true_figures(capsys):
     first_steps.main([])
     said = capsys.readouterr().out
-    assert "[3., 5., 7.]" in said and "[ 6., 12., 18.]" in said
+    assert "[3., 5., 7.]" in said
+    assert "[ 6., 12., 18.]" in said

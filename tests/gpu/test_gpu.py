@@ -6,7 +6,7 @@ import pytest
 
 import minigrad
 import minigrad.functional as F
-from minigrad import Tensor, grad, io, layers, optim, ops
+from minigrad import Tensor, grad, io, layers, ops, optim
 from minigrad.backend import cuda_problem
 from minigrad.data import FashionMNIST
 from minigrad.errors import DeviceError
@@ -22,7 +22,8 @@ TOLERANCE = {np.float64: 1e-10, np.float32: 2e-5}
 
 def relative(got, wanted):
     """max |difference| / max |reference|, and 0 for nothing at all."""
-    assert got.shape == wanted.shape and got.dtype == wanted.dtype
+    assert got.shape == wanted.shape
+    assert got.dtype == wanted.dtype
     if wanted.size == 0 or wanted.dtype.kind in "biu":
         return float(not np.array_equal(got, wanted))
     scale = np.abs(wanted).max()
@@ -34,7 +35,7 @@ def derivatives(case, arrays, device, dtype, order):
     leaves = [Tensor(a.astype(dtype) if a.dtype.kind == "f" else a, device=device) for a in arrays]
     floating = [t.requires_grad_() for t in leaves if t.dtype.kind == "f"]
     out = case.call(*leaves)
-    outs = [o for o in (out if isinstance(out, tuple) else (out,))]
+    outs = list(out if isinstance(out, tuple) else (out,))
     assert all(o.device.type == ("cuda" if device == "cuda" else "cpu") for o in outs)
     found = [o.numpy() for o in outs]
     value = sum(((o * o * o).sum() for o in outs if o.requires_grad), start=Tensor(np.zeros((), dtype), device=device))
@@ -92,9 +93,11 @@ def test_mixed_devices_are_refused_naming_both():
 def test_moving_is_differentiable_and_round_trips():
     x = Tensor([1.0, 2.0], requires_grad=True)
     there = x.to("cuda")
-    assert str(there.device) == "cuda:0" and there.to("cuda") is there
+    assert str(there.device) == "cuda:0"
+    assert there.to("cuda") is there
     (there * there).sum().cpu().backward()
-    assert x.grad.device.type == "cpu" and x.grad.tolist() == [2.0, 4.0]
+    assert x.grad.device.type == "cpu"
+    assert x.grad.tolist() == [2.0, 4.0]
 
 
 def test_a_write_on_the_gpu_is_seen():
@@ -134,7 +137,8 @@ def test_training_reaches_the_same_accuracy(module):
     options = dict(module.DEFAULTS, epochs=2, seed=0)
     here = accuracy(module.train("batch", data, device="cpu", **options), data.test)
     there = accuracy(module.train("batch", data, device="cuda", **options), data.test, "cuda")
-    assert there > 0.75 and abs(here - there) < 0.03
+    assert there > 0.75
+    assert abs(here - there) < 0.03
 
 
 def test_states_move_between_devices(tmp_path):

@@ -8,16 +8,16 @@ from minigrad.backend import cuda_problem
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(cuda_problem()), reason=cuda_problem())]
 
-BATCH = [(60, 100), (2, 3), (300, 33), (4096, 1), (64, 16, 28, 28), (8, 3, 7, 9), (2, 5, 1, 1, 4), (33, 130, 6, 6), (16, 4, 5),
-         (512, 2, 64, 64), (1, 3, 4, 4)]
-LAYER = [((10, 64), 1), ((3, 5), 1), ((7, 1000), 1), ((64, 4096), 1), ((4, 6, 50), 1), ((4, 3, 8, 8), 3), ((2, 8192), 1),
-         ((5, 7), 2), ((3, 40000), 1), ((2000, 16), 1)]
+BATCH = [(60, 100), (2, 3), (300, 33), (4096, 1), (64, 16, 28, 28), (8, 3, 7, 9), (2, 5, 1, 1, 4), (33, 130, 6, 6),
+         (16, 4, 5), (512, 2, 64, 64), (1, 3, 4, 4)]
+LAYER = [((10, 64), 1), ((3, 5), 1), ((7, 1000), 1), ((64, 4096), 1), ((4, 6, 50), 1), ((4, 3, 8, 8), 3),
+         ((2, 8192), 1), ((5, 7), 2), ((3, 40000), 1), ((2000, 16), 1)]
 
 
 def run(kind, shape, arrays, device, dtype, parameters):
     """y, the statistics, and the gradients."""
-    tensors = [None if a is None else Tensor(a.astype(dtype if i == 0 else np.float64 if dtype == np.float64 else np.float32),
-                                             device=device).requires_grad_() for i, a in enumerate(arrays)]
+    dtypes = (dtype, *[np.float64 if dtype == np.float64 else np.float32] * 2)
+    tensors = [Tensor(a.astype(d), True, device=device) for a, d in zip(arrays, dtypes)]
     x, w, b = tensors if parameters else (tensors[0], None, None)
     outs = ops.batch_norm(x, w, b) if kind == "batch" else (ops.layer_norm(x, shape, w, b),)
     y = outs[0]
@@ -32,7 +32,7 @@ def close(got, wanted, tolerance):
 
 
 def compare(kind, shape, arrays, dtype, parameters, tolerance):
-    rounded = [arrays[0].astype(dtype).astype(np.float64), *(a.astype(np.float32).astype(np.float64) for a in arrays[1:])]
+    rounded = [a.astype(d).astype(np.float64) for a, d in zip(arrays, (dtype, np.float32, np.float32))]
     wanted = run(kind, shape, rounded, "cpu", np.float64, parameters)
     got = run(kind, shape, arrays, "cuda", dtype, parameters)
     assert len(got) == len(wanted)
@@ -77,7 +77,8 @@ def test_numerics(shape):
         y = ops.batch_norm(t, weight, bias)[0]
         assert np.array_equal(y.numpy(), np.broadcast_to(bias.numpy().reshape(1, -1, *[1] * (len(shape) - 2)), shape))
         gx, gw = grad(y, (t, weight), Tensor(rng.standard_normal(shape).astype(np.float32), device="cuda"))
-        assert np.isfinite(gx.numpy()).all() and not gw.numpy().any()
+        assert np.isfinite(gx.numpy()).all()
+        assert not gw.numpy().any()
 
 
 @pytest.mark.parametrize("scale", [1e30, 1e-15])
@@ -91,7 +92,8 @@ def test_gradients_of_huge_and_tiny_values(kind, scale):
         assert np.abs(got[place] - wanted[place]).max() <= 1e-5 * np.abs(wanted[place]).max()
 
 
-@pytest.mark.parametrize("needs", [(True, False, False), (True, True, False), (False, True, True), (True, False, True)], ids=str)
+@pytest.mark.parametrize("needs", [(True, False, False), (True, True, False), (False, True, True), (True, False, True)],
+                         ids=str)
 @pytest.mark.parametrize("kind", ["batch", "layer"])
 def test_only_what_is_needed_is_given(kind, needs):
     arrays = draw((12, 8), 8)

@@ -153,62 +153,54 @@ __device__ __forceinline__ Pair cluster_sum(Pair p, Pair *room, Pair *slot) {
 // The blocks of a cluster share a channel by examples: this one has those from n0 to n1, `count` packs in all.
 
 struct Share {
-    int rank, n0, count;
+    int rank, c, n0, count;
     __device__ Share(int N, int packs) {
         rank = blockIdx.x % BLOCKS;
+        c = blockIdx.x / BLOCKS;
         n0 = (index_t)N * rank / BLOCKS;
         count = (int)((index_t)N * (rank + 1) / BLOCKS - n0) * packs;
     }
 };
 
-// Runs the body for i = threadIdx.x, threadIdx.x + THREADS, ... with `at`, where pack i of this share of channel c is.
+// Runs the body for i = threadIdx.x, threadIdx.x + THREADS, ... with `at`, where pack i of the share is in memory.
 #define FOR_PACKS(i, at)                                                                                      \
-    int at = place(threadIdx.x, share, c, C, packs);                                                          \
+    int at = place(threadIdx.x, share, C, packs);                                                             \
     const int _jump = (THREADS / packs) * C * packs + THREADS % packs, _over = (C - 1) * packs;               \
     for (int i = threadIdx.x, _l = threadIdx.x % packs; i < share.count; i += THREADS, _l += THREADS % packs, \
              at += _jump, at += _l >= packs ? _over : 0, _l -= _l >= packs ? packs : 0)
 
-__device__ __forceinline__ int place(int i, const Share &share, int c, int C, int packs) {
-    return ((share.n0 + i / packs) * C + c) * packs + i % packs;
+__device__ __forceinline__ int place(int i, const Share &share, int C, int packs) {
+    return ((share.n0 + i / packs) * C + share.c) * packs + i % packs;
 }
 
-// A cluster takes every (gridDim.x / BLOCKS)-th channel. Where the share is staged, each slot is filled for the next
-// channel as soon as its last use is over, so that loads are under way while results are stored.
 template <bool STAGED>
 __device__ void channel_forward(const T *x_, const float *weight, const float *bias, T *y_, float *mean_, float *variance_,
                                 float *rstd_, int N, int C, int packs, double eps) {
     extern __shared__ __align__(16) unsigned char memory[];
-    __shared__ Pair rooms[2][32], slots[2];
+    __shared__ Pair room[32], slot;
     Pack *kept = (Pack *)memory, *y = (Pack *)y_;
     const Pack *x = (const Pack *)x_;
     const Share share(N, packs);
-    const double per_element = 1 / ((double)N * packs * VEC);
-    const int stride = gridDim.x / BLOCKS;
-    int c = blockIdx.x / BLOCKS, turn = 0;
+    const int c = share.c;
     if (STAGED) {
         FOR_PACKS(i, at) stage(kept + i, x + at);
         commit();
     }
-    for (; c < C; c += stride, turn ^= 1) {
-        const float s = to_float(x_[(index_t)c * packs * VEC]);
-        if (STAGED) wait();
-        auto read = [&](int i) { return STAGED ? kept[i] : x[place(i, share, c, C, packs)]; };
-        const Pair sums = cluster_sum(moments(threadIdx.x, share.count, THREADS, s, read), rooms[turn], slots + turn);
-        const Statistics found(sums, per_element, s, eps);
-        const float a = found.rstd * (weight ? weight[c] : 1.0f), b = (bias ? bias[c] : 0.0f) - found.rest * a;
-        const bool more = c + stride < C;
-        FOR_PACKS(i, at) {
-            Pack p = STAGED ? kept[i] : x[at];
-            for (int k = 0; k < VEC; k++) from_float((to_float(p.v[k]) - found.near) * a + b, p.v[k]);
-            y[at] = p;
-            if (STAGED && more) stage(kept + i, x + at + stride * packs);
-        }
-        if (STAGED) commit();
-        if (share.rank == 0 && threadIdx.x == 0) {
-            mean_[c] = found.near;
-            variance_[c] = (float)found.variance;
-            rstd_[c] = found.rstd;
-        }
+    const float s = to_float(x_[(index_t)c * packs * VEC]);
+    if (STAGED) wait();
+    auto read = [&](int i) { return STAGED ? kept[i] : x[place(i, share, C, packs)]; };
+    const Pair sums = cluster_sum(moments(threadIdx.x, share.count, THREADS, s, read), room, &slot);
+    const Statistics found(sums, 1 / ((double)N * packs * VEC), s, eps);
+    const float a = found.rstd * (weight ? weight[c] : 1.0f), b = (bias ? bias[c] : 0.0f) - found.rest * a;
+    FOR_PACKS(i, at) {
+        Pack p = STAGED ? kept[i] : x[at];
+        for (int k = 0; k < VEC; k++) from_float((to_float(p.v[k]) - found.near) * a + b, p.v[k]);
+        y[at] = p;
+    }
+    if (share.rank == 0 && threadIdx.x == 0) {
+        mean_[c] = found.near;
+        variance_[c] = (float)found.variance;
+        rstd_[c] = found.rstd;
     }
     if (BLOCKS > 1) cluster_barrier();  // nobody leaves while another may read its sums
 }
@@ -217,13 +209,11 @@ template <bool STAGED>
 __device__ void channel_backward(const T *x_, const T *g_, const float *weight, const float *mean, const float *rstd,
                                  T *gx_, float *gweight, float *gbias, int N, int C, int packs, int room_for) {
     extern __shared__ __align__(16) unsigned char memory[];
-    __shared__ Pair rooms[2][32], slots[2];
+    __shared__ Pair room[32], slot;
     Pack *kept_x = (Pack *)memory, *kept_g = kept_x + room_for, *gx = (Pack *)gx_;
     const Pack *x = (const Pack *)x_, *g = (const Pack *)g_;
     const Share share(N, packs);
-    const double per_element = 1 / ((double)N * packs * VEC);
-    const int stride = gridDim.x / BLOCKS;
-    int c = blockIdx.x / BLOCKS, turn = 0;
+    const int c = share.c;
     if (STAGED) {
         FOR_PACKS(i, at) {
             stage(kept_x + i, x + at);
@@ -231,40 +221,32 @@ __device__ void channel_backward(const T *x_, const T *g_, const float *weight, 
         }
         commit();
     }
-    for (; c < C; c += stride, turn ^= 1) {
-        const float mu = mean[c], r = rstd[c];
-        if (STAGED) wait();
-        float sum = 0, product = 0;
-        for (int i = threadIdx.x; i < share.count; i += THREADS) {
-            const int at = STAGED ? 0 : place(i, share, c, C, packs);
-            const Pack p = STAGED ? kept_x[i] : x[at], q = STAGED ? kept_g[i] : g[at];
-            for (int k = 0; k < VEC; k++) {
-                const float h = to_float(q.v[k]);
-                sum += h;
-                product += h * (to_float(p.v[k]) - mu);
-            }
+    const float mu = mean[c], r = rstd[c];
+    if (STAGED) wait();
+    float sum = 0, product = 0;
+    for (int i = threadIdx.x; i < share.count; i += THREADS) {
+        const int at = STAGED ? 0 : place(i, share, C, packs);
+        const Pack p = STAGED ? kept_x[i] : x[at], q = STAGED ? kept_g[i] : g[at];
+        for (int k = 0; k < VEC; k++) {
+            const float h = to_float(q.v[k]);
+            sum += h;
+            product += h * (to_float(p.v[k]) - mu);
         }
-        const Pair sums = cluster_sum({sum, (double)product * r}, rooms[turn], slots + turn);
-        // Multiplied by r once here and once below: r² underflows at |x| of 1e20.
-        const float a = r * (weight ? weight[c] : 1.0f), b = (float)(-sums.a * per_element);
-        const float slope = (float)(-sums.b * per_element) * r;
-        const bool more = c + stride < C;
-        FOR_PACKS(i, at) {
-            Pack p = STAGED ? kept_x[i] : x[at];
-            const Pack q = STAGED ? kept_g[i] : g[at];
-            for (int k = 0; k < VEC; k++)
-                from_float((to_float(q.v[k]) + ((to_float(p.v[k]) - mu) * slope + b)) * a, p.v[k]);
-            gx[at] = p;
-            if (STAGED && more) {
-                stage(kept_x + i, x + at + stride * packs);
-                stage(kept_g + i, g + at + stride * packs);
-            }
-        }
-        if (STAGED) commit();
-        if (share.rank == 0 && threadIdx.x == 0) {
-            if (gbias) gbias[c] = (float)sums.a;
-            if (gweight) gweight[c] = (float)sums.b;
-        }
+    }
+    const Pair sums = cluster_sum({sum, (double)product * r}, room, &slot);
+    const double per_element = 1 / ((double)N * packs * VEC);
+    // Multiplied by r once here and once below: r² underflows at |x| of 1e20.
+    const float a = r * (weight ? weight[c] : 1.0f), b = (float)(-sums.a * per_element);
+    const float slope = (float)(-sums.b * per_element) * r;
+    FOR_PACKS(i, at) {
+        Pack p = STAGED ? kept_x[i] : x[at];
+        const Pack q = STAGED ? kept_g[i] : g[at];
+        for (int k = 0; k < VEC; k++) from_float((to_float(q.v[k]) + ((to_float(p.v[k]) - mu) * slope + b)) * a, p.v[k]);
+        gx[at] = p;
+    }
+    if (share.rank == 0 && threadIdx.x == 0) {
+        if (gbias) gbias[c] = (float)sums.a;
+        if (gweight) gweight[c] = (float)sums.b;
     }
     if (BLOCKS > 1) cluster_barrier();
 }

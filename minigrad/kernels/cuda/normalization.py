@@ -1,8 +1,8 @@
 """Normalization in training on a GPU: channels shared by a cluster of blocks, rows in registers, columns by strips.
 
-The statistics are float32 for float32 and half inputs, as the text's, and never wider: at |x| above 1e19, where the text
-goes over to float64, y and the gradients are still right (sums are taken in double), and the variance, which does not fit
-float32, comes back as infinity.
+The statistics are float32 for float32 and half inputs, as the text's, and never wider: at |x| above 1e19, where the
+text goes over to float64, y and the gradients are still right (sums are taken in double), and the variance, which does
+not fit float32, comes back as infinity.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.kernels.cuda.launch import ELEMENTS, compute_capability, kernel, multiprocessors, pointer, \
-    shared_limit, vector
+from minigrad.kernels.cuda.launch import (
+    ELEMENTS,
+    compute_capability,
+    kernel,
+    multiprocessors,
+    pointer,
+    shared_limit,
+    vector,
+)
 from minigrad.kernels.registry import accelerates
 from minigrad.ops.normalization import BatchNorm, LayerNorm
 
@@ -55,7 +62,7 @@ def _layout(op: Any, x: Any) -> str | None:
 
 
 def _row_length(op: Any, x: Any) -> int:
-    return math.prod(x.shape[a] for a in op.axes)
+    return int(math.prod(x.shape[a] for a in op.axes))
 
 
 def _row_shape(x: Any, length: int, *more: Any) -> tuple[int, int, int] | None:
@@ -71,7 +78,7 @@ def _row_shape(x: Any, length: int, *more: Any) -> tuple[int, int, int] | None:
 
 def _row_shared(x: Any, length: int, arrays: int) -> int:
     """Bytes of shared memory for a row of as many arrays, and for their float parameters: both forward, γ backward."""
-    return length * (arrays * x.itemsize + 4 * (3 - arrays))
+    return int(length * (arrays * x.itemsize + 4 * (3 - arrays)))
 
 
 def _row_blocks(x: Any, rows: int, shared: int, threads: int) -> int:
@@ -83,7 +90,7 @@ def _row_blocks(x: Any, rows: int, shared: int, threads: int) -> int:
 def _clusters(x: Any, arrays: int) -> tuple[int, int, int, int]:
     """(elements in one access, blocks for one channel, packs kept by a block, bytes of shared memory; 0 to reread).
 
-    As few blocks as leave the shares small enough for two blocks on a multiprocessor and give every multiprocessor work.
+    As few blocks as leave the shares small enough for two on a multiprocessor, and give every multiprocessor work.
     """
     count, channels, length = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     wide = vector(length, x)
@@ -93,14 +100,6 @@ def _clusters(x: Any, arrays: int) -> tuple[int, int, int, int]:
         if (size <= COMFORTABLE and blocks * channels >= multiprocessors(x)) or 2 * blocks > min(8, count):
             break
     return wide, blocks, kept, size if size <= shared_limit(x) - 4096 else 0
-
-
-def _channel_grid(x: Any, blocks: int, shared: int, threads: int) -> tuple[int]:
-    """As many clusters as the device holds at a time: all of their blocks are in one group of multiprocessors."""
-    if not shared:
-        return (blocks * x.shape[1],)
-    held = min(2048 // threads, shared_limit(x) // (shared + 3072))
-    return (blocks * min(x.shape[1], held * (multiprocessors(x) // blocks)),)
 
 
 def _statistics(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any, Any]:
@@ -129,7 +128,7 @@ def forward(op: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any, Any
         packs = math.prod(x.shape[2:]) // wide
         run = kernel(FILE, f"channel_forward_{'staged' if shared else 'reread'}", shared, ELEMENT=element, HALF=half,
                      VEC=wide, BLOCKS=blocks, THREADS=threads)
-        run(_channel_grid(x, blocks, shared, threads), (threads,),
+        run((x.shape[1] * blocks,), (threads,),
             (*arguments, np.int32(x.shape[0]), np.int32(x.shape[1]), np.int32(packs), op.eps), shared_mem=shared)
     elif layout == "column":
         threads = _column_threads(x)
@@ -166,9 +165,9 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any, *others: Any) -> tuple[An
             wide, blocks, kept, shared = _clusters(x, 2)
             threads = CHANNEL_THREADS if kept >= 2048 else 128
             packs = math.prod(x.shape[2:]) // wide
-            run = kernel(FILE, f"channel_backward_{'staged' if shared else 'reread'}", shared, ELEMENT=element, HALF=half,
-                         VEC=wide, BLOCKS=blocks, THREADS=threads)
-            run(_channel_grid(x, blocks, shared, threads), (threads,), (*arguments, *sizes, np.int32(packs), np.int32(kept)),
+            run = kernel(FILE, f"channel_backward_{'staged' if shared else 'reread'}", shared, ELEMENT=element,
+                         HALF=half, VEC=wide, BLOCKS=blocks, THREADS=threads)
+            run((x.shape[1] * blocks,), (threads,), (*arguments, *sizes, np.int32(packs), np.int32(kept)),
                 shared_mem=shared)
         else:
             threads = _column_threads(x)
