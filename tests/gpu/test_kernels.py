@@ -2,54 +2,18 @@
 
 import numpy as np
 import pytest
+from normalization_kernels import BATCH, LAYER, close, compare, draw, run
 
 from minigrad import Tensor, grad, kernels, ops
 from minigrad.backend import cuda_problem
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(cuda_problem()), reason=cuda_problem())]
 
-BATCH = [(60, 100), (2, 3), (300, 33), (4096, 1), (64, 16, 28, 28), (8, 3, 7, 9), (2, 5, 1, 1, 4), (33, 130, 6, 6),
-         (16, 4, 5), (512, 2, 64, 64), (1, 3, 4, 4)]
-LAYER = [((10, 64), 1), ((3, 5), 1), ((7, 1000), 1), ((64, 4096), 1), ((4, 6, 50), 1), ((4, 3, 8, 8), 3),
-         ((2, 8192), 1), ((5, 7), 2), ((3, 40000), 1), ((2000, 16), 1)]
-
-
-def run(kind, shape, arrays, device, dtype, parameters):
-    """y, the statistics, and the gradients."""
-    dtypes = (dtype, *[np.float64 if dtype == np.float64 else np.float32] * 2)
-    tensors = [Tensor(a.astype(d), True, device=device) for a, d in zip(arrays, dtypes)]
-    x, w, b = tensors if parameters else (tensors[0], None, None)
-    outs = ops.batch_norm(x, w, b) if kind == "batch" else (ops.layer_norm(x, shape, w, b),)
-    y = outs[0]
-    g = Tensor(np.random.default_rng(9).standard_normal(y.shape).astype(dtype), device=device)
-    found = grad(y, [t for t in (x, w, b) if t is not None], g)
-    return [t.numpy().astype(np.float64) for t in (*outs, *found)]
-
-
-def close(got, wanted, tolerance):
-    assert got.shape == wanted.shape
-    assert np.abs(got - wanted).max() <= tolerance * max(np.abs(wanted).max(), 1e-3)
-
-
-def compare(kind, shape, arrays, dtype, parameters, tolerance):
-    rounded = [a.astype(d).astype(np.float64) for a, d in zip(arrays, (dtype, np.float32, np.float32))]
-    wanted = run(kind, shape, rounded, "cpu", np.float64, parameters)
-    got = run(kind, shape, arrays, "cuda", dtype, parameters)
-    assert len(got) == len(wanted)
-    for a, b in zip(got, wanted):
-        close(a, b, tolerance)
-
-
-def draw(shape, size, mean=3.0):
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal(shape) + mean, rng.standard_normal(size), rng.standard_normal(size)]
-
-
 @pytest.mark.parametrize("parameters", [True, False], ids=["affine", "plain"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-5), (np.float16, 6e-3)], ids=["float32", "float16"])
 @pytest.mark.parametrize("shape", BATCH, ids=str)
 def test_batch_norm(shape, dtype, tolerance, parameters):
-    compare("batch", None, draw(shape, shape[1]), dtype, parameters, tolerance)
+    compare("batch", None, draw(shape, shape[1]), "cuda", dtype, parameters, tolerance)
 
 
 @pytest.mark.parametrize("parameters", [True, False], ids=["affine", "plain"])
@@ -57,7 +21,7 @@ def test_batch_norm(shape, dtype, tolerance, parameters):
 @pytest.mark.parametrize(("shape", "axes"), LAYER, ids=str)
 def test_layer_norm(shape, axes, dtype, tolerance, parameters):
     inner = shape[len(shape) - axes :]
-    compare("layer", inner, draw(shape, inner), dtype, parameters, tolerance)
+    compare("layer", inner, draw(shape, inner), "cuda", dtype, parameters, tolerance)
 
 
 @pytest.mark.parametrize("shape", [(65536, 4), (64, 4, 32, 32), (512, 2, 64, 64)], ids=str)

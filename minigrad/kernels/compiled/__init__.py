@@ -1,0 +1,5 @@
+"""Kernels compiled by numba (extra `fast`), for the CPU. numba is imported when the first of them runs, not before."""
+
+from minigrad.kernels.compiled import normalization
+
+__all__ = ["normalization"]
