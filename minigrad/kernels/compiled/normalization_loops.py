@@ -3,11 +3,11 @@
 A channel (or a strip of columns, or a row) stays in the cache of one core while it is read for the mean, for the
 variance, and to be written. Sums over a short stretch are taken in float32, which lets them use vector registers; the
 stretches are added in float64. All sums are of x − s, s the first value of the set: a set of equal values gives
-exactly that value, and a large mean takes no digits away. The variance is refined: squares about the mean rounded to float32,
-and a correction for what the rounding left. Sets whose squares overflow are done again in float64.
+exactly that value, and a large mean takes no digits away. The variance is refined: squares about the mean rounded to
+float32, and a correction for what the rounding left. Sets whose squares overflow are done again in float64.
 
-numba lets additions be reordered in the loops (`reassoc`), which is what vector registers need, but neither assumes that
-numbers are finite nor replaces a division.
+numba lets additions be reordered in the loops (`reassoc`), which is what vector registers need, but neither assumes
+that numbers are finite nor replaces a division.
 """
 
 from __future__ import annotations
