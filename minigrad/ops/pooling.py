@@ -79,10 +79,10 @@ class MaxPool(_Windows):
         return best, which
 
     def backward(self, saved, needs, gy):
-        return (apply(self.same(_Scatter, self._spatial), gy, saved[0]),)
+        return (apply(self.same(Scatter, self._spatial), gy, saved[0]),)
 
 
-class _Scatter(_Windows):
+class Scatter(_Windows):
     """Each element goes to the place of its window that `which` names;   its adjoint picks it up from there"""
 
     __slots__ = ("spatial",)
@@ -99,10 +99,10 @@ class _Scatter(_Windows):
         return out[self.inner(self.spatial)]
 
     def backward(self, saved, needs, h):
-        return apply(self.same(_Pick), h, saved[0]), None
+        return apply(self.same(Pick), h, saved[0]), None
 
 
-class _Pick(_Windows):
+class Pick(_Windows):
     """The element at the place of each window that `which` names;   its adjoint scatters it back"""
 
     __slots__ = ("_spatial",)
@@ -118,7 +118,7 @@ class _Pick(_Windows):
         return y
 
     def backward(self, saved, needs, h):
-        return apply(self.same(_Scatter, self._spatial), h, saved[0]), None
+        return apply(self.same(Scatter, self._spatial), h, saved[0]), None
 
 
 class SumPool(_Windows):
@@ -135,10 +135,10 @@ class SumPool(_Windows):
         return y
 
     def backward(self, saved, needs, gy):
-        return (apply(self.same(_Spread, self._spatial), gy),)
+        return (apply(self.same(Spread, self._spatial), gy),)
 
 
-class _Spread(_Windows):
+class Spread(_Windows):
     """Each element goes to every place of its window;   its adjoint sums them"""
 
     __slots__ = ("spatial",)

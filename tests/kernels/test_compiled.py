@@ -5,7 +5,7 @@ import pytest
 from normalization_kernels import BATCH, LAYER, close, compare, draw, run
 
 from minigrad import Tensor, grad, kernels, ops
-from minigrad.kernels.compiled import normalization
+from minigrad.kernels.compiled import loading, normalization
 
 pytest.importorskip("numba")
 
@@ -13,7 +13,7 @@ pytest.importorskip("numba")
 @pytest.fixture(params=[False, True], ids=["serial", "parallel"])
 def threads(request, monkeypatch):
     """Both versions of every loop, whatever the size."""
-    monkeypatch.setattr(normalization, "PARALLEL_FROM", 0 if request.param else 2**62)
+    monkeypatch.setattr(loading, "PARALLEL_FROM", 0 if request.param else 2**62)
     monkeypatch.setattr(normalization, "STRIP", 16 if request.param else 256)
 
 
@@ -99,7 +99,7 @@ def test_threads_do_not_change_the_result(monkeypatch):
     arrays = draw((64, 32, 20, 20), 32)
     results = []
     for least in (0, 2**62):
-        monkeypatch.setattr(normalization, "PARALLEL_FROM", least)
+        monkeypatch.setattr(loading, "PARALLEL_FROM", least)
         results.append(run("batch", None, arrays, "cpu", np.float32, True))
     for a, b in zip(*results):
         close(a, b, 1e-6)

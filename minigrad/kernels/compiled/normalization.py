@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import math
 from typing import Any
 
 import numpy as np
 
+from minigrad.kernels.compiled import loading
 from minigrad.kernels.registry import accelerates
 from minigrad.ops.normalization import BatchNorm, LayerNorm
 
-#: Elements from which several threads pay: between products of matrices, whose threads have to hand over, starting them
-#: costs more than it saves below.
-PARALLEL_FROM = 300_000
 #: Columns whose sums, with a few rows of the matrix, fit in the first cache.
 STRIP = 256
-INSTALLED = importlib.util.find_spec("numba") is not None
-
-
-@functools.cache
-def _loops(kind: str, parallel: bool) -> tuple[Any, Any]:
-    """The compiled (forward, backward) of one kind."""
-    loops = importlib.import_module("minigrad.kernels.compiled.normalization_loops")
-    return getattr(loops, kind)(parallel)  # type: ignore[no-any-return]
 
 
 @functools.cache
@@ -41,11 +29,11 @@ def _plain(*arrays: Any) -> bool:
 
 
 def _takes_forward(op: Any, x: Any, weight: Any, bias: Any) -> bool:
-    return INSTALLED and x.size > 0 and _plain(x, *(a for a in (weight, bias) if a is not None))
+    return loading.INSTALLED and x.size > 0 and _plain(x, *(a for a in (weight, bias) if a is not None))
 
 
 def _takes_backward(op: Any, saved: Any, needs: Any, gy: Any, *others: Any) -> bool:
-    if not INSTALLED or gy is None or not needs[0] or any(g is not None for g in others):
+    if not loading.INSTALLED or gy is None or not needs[0] or any(g is not None for g in others):
         return False
     x, weight, mean, _ = saved
     return x.size > 0 and _plain(x, gy, mean) and (weight is None or _plain(weight))
@@ -62,7 +50,7 @@ def _kind(op: Any, x: Any) -> tuple[str, tuple[int, ...]]:
 
 def _parallel(kind: str, shape: tuple[int, ...]) -> bool:
     sets = shape[0] if kind == "rows" else shape[1]
-    return math.prod(shape) >= PARALLEL_FROM and sets >= (2 * STRIP if kind == "columns" else 2)
+    return math.prod(shape) >= loading.PARALLEL_FROM and sets >= (2 * STRIP if kind == "columns" else 2)
 
 
 @accelerates(BatchNorm, "forward", when=_takes_forward)
@@ -78,7 +66,7 @@ def forward(op: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any, Any
     mean, variance, rstd = statistics
     w = _constant(size, 1) if weight is None else weight.reshape(-1)
     b = _constant(size, 0) if bias is None else bias.reshape(-1)
-    run = _loops(kind, _parallel(kind, shape))[0]
+    run = loading.loops("normalization_loops", kind, _parallel(kind, shape))[0]
     arguments = (x.reshape(shape), w, b, op.eps, y.reshape(shape), *(a.reshape(-1) for a in statistics))
     run(*arguments, STRIP) if kind == "columns" else run(*arguments)
     return y, mean, variance, rstd
@@ -94,7 +82,7 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any, *others: Any) -> tuple[An
     gx = np.empty_like(x)
     parallel = _parallel(kind, shape)
     w = _constant(size, 1) if weight is None else weight.reshape(-1)
-    run = _loops(kind, parallel)[1]
+    run = loading.loops("normalization_loops", kind, parallel)[1]
     arguments = (x.reshape(shape), gy.reshape(shape), w, mean.reshape(-1), rstd.reshape(-1), gx.reshape(shape))
     if kind == "rows":
         parts = np.zeros((2, 8 if parallel else 1, size), np.float32)

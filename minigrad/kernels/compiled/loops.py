@@ -1,0 +1,67 @@
+"""Loops of pooling and activations, compiled by numba; imported when first used. Each is made serial and parallel."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+RANGE = {False: range, True: numba.prange}
+
+
+def max_pool(parallel):
+    """The largest element of each window of x (planes, H, W), and the place of the window that holds it."""
+    span = RANGE[parallel]
+
+    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    def run(x, kernel, stride, before, dilation, y, which):
+        for plane in span(x.shape[0]):
+            for i in range(y.shape[1]):
+                for j in range(y.shape[2]):
+                    best = -np.inf
+                    place = -1
+                    for p in range(kernel[0]):
+                        h = i * stride[0] + p * dilation[0] - before[0]
+                        if h < 0 or h >= x.shape[1]:
+                            continue
+                        for q in range(kernel[1]):
+                            w = j * stride[1] + q * dilation[1] - before[1]
+                            if w < 0 or w >= x.shape[2]:
+                                continue
+                            v = x[plane, h, w]
+                            # NaN is larger than everything; the first of equals stays.
+                            if place < 0 or v > best or (v != v and best == best):
+                                best = v
+                                place = p * kernel[1] + q
+                    y[plane, i, j] = best
+                    which[plane, i, j] = place
+
+    return run
+
+
+def scatter(parallel):
+    """Each element of g (planes, OH, OW) added at the place of its window in out (planes, H, W), which holds zeros."""
+    span = RANGE[parallel]
+
+    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    def run(g, which, kernel, stride, before, dilation, out):
+        for plane in span(g.shape[0]):
+            for i in range(g.shape[1]):
+                for j in range(g.shape[2]):
+                    place = which[plane, i, j]
+                    h = i * stride[0] + place // kernel[1] * dilation[0] - before[0]
+                    w = j * stride[1] + place % kernel[1] * dilation[1] - before[1]
+                    out[plane, h, w] += g[plane, i, j]
+
+    return run
+
+
+def where_positive(parallel):
+    """out = g where y > 0, else 0."""
+    span = RANGE[parallel]
+
+    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    def run(y, g, out):
+        for i in span(y.shape[0]):
+            out[i] = g[i] if y[i] > 0 else 0
+
+    return run
