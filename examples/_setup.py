@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import minigrad
-from minigrad import Tensor, io, layers
+from minigrad import Generator, Tensor, io, layers
+from minigrad.backend import as_device
 from minigrad.data import DataLoader, Dataset, FashionMNIST, Subset
+from minigrad.errors import DeviceError
 from minigrad.run import Progress, Run
 
 NORMS = ("none", "batch", "layer")
@@ -24,27 +28,47 @@ class Split(NamedTuple):
     test: Dataset
 
 
-def options(description: str, **defaults: Any) -> argparse.ArgumentParser:
-    """A parser with the options that all trainers have; `defaults` sets them."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N, or auto")
-    parser.add_argument("--seed", type=int, default=0, help="of initialization, shuffling and dropout")
-    parser.add_argument("--epochs", type=positive, help="passes over the training images")
-    parser.add_argument("--batch-size", type=positive, help="images in one step")
-    parser.add_argument("--limit", type=positive, help="use only this many training images")
+def options(description: str, prog: str | None, epochs: object, batch_size: object) -> argparse.ArgumentParser:
+    """A parser with the options that all trainers have; the last two say in the help what their defaults are."""
+    parser = argparse.ArgumentParser(prog, description=description)
+    parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda, cuda:N, or auto (default: cpu)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of initial weights and shuffling (default: 0)")
+    parser.add_argument("--epochs", type=whole(1), help=f"passes over the training images (default: {epochs})")
+    parser.add_argument("--batch-size", type=whole(1), help=f"images in one step (default: {batch_size})")
+    parser.add_argument("--limit", type=whole(1), help="use only this many training images")
     parser.add_argument("--full", action="store_true", help="train on all 60,000 images, if they are on this machine")
     parser.add_argument("--out", help="run directory to make (default: runs/<date>-<time>-<name>)")
     parser.add_argument("--tiny", action="store_true", help="a few seconds only, to see that everything runs")
-    parser.set_defaults(**defaults)
     return parser
 
 
-def positive(text: str) -> int:
-    """A whole number above 0, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+def whole(least: int) -> Callable[[str], int]:
+    """What reads a whole number of at least `least`, for argparse."""
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def rate(text: str) -> float:
+    """A learning rate, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def device(text: str) -> str:
+    """The name of a device that can be used here, for argparse."""
+    try:
+        return str(as_device(text))
+    except DeviceError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def read(arguments: argparse.Namespace) -> Split:
@@ -56,6 +80,11 @@ def read(arguments: argparse.Namespace) -> Split:
     if arguments.limit:
         return Split(Subset(train, range(min(arguments.limit, len(train)))), test)
     return Split(train, test)
+
+
+def generators(seed: int) -> Iterator[Generator]:
+    """One for each layer: networks of one seed start from the same weights, whichever layers have a bias too."""
+    return (Generator(1000 * seed + place) for place in itertools.count())
 
 
 def normalization(norm: str, shape: tuple[int, ...]) -> list[layers.Module]:
@@ -74,13 +103,14 @@ def parameters(model: layers.Module) -> int:
 
 def accuracy(model: layers.Module, data: Dataset, device: str = "cpu", batch_size: int = 1000) -> float:
     """The fraction of samples whose largest output is at their class, in evaluation mode."""
+    training = model.training
     model.eval()
     right = 0
     with minigrad.no_grad():
         for images, labels in DataLoader(data, batch_size):
             scores = model(images.to(device)).numpy()
             right += int(np.count_nonzero(scores.argmax(1) == labels.numpy()))
-    model.train()
+    model.train(training)
     return right / len(data)
 
 
@@ -137,11 +167,12 @@ class Record:
 
 
 def launch(name: str, about: str, defaults: dict[str, Any], train: Callable[..., layers.Module],
-           arguments: list[str] | None) -> None:
+           arguments: list[str] | None, prog: str | None) -> None:
     """Run one trainer from the command line: read the options and the data, train, save, and say what came out."""
-    parser = options(about.splitlines()[0], **defaults)
-    parser.add_argument("--norm", choices=NORMS, default="batch", help="the normalization between the layers")
-    parser.add_argument("--lr", type=float, help="learning rate")
+    parser = options(about.splitlines()[0], prog, defaults["epochs"], defaults["batch_size"])
+    parser.add_argument("--norm", choices=NORMS, default="batch", help="normalization between layers (default: batch)")
+    parser.add_argument("--lr", type=rate, help=f"learning rate (default: {defaults['lr']})")
+    parser.set_defaults(**defaults)
     given = parser.parse_args(arguments)
     data = read(given)
     with Run(given.out, vars(given), title=f"{name}-{given.norm}") as run, Progress() as progress:

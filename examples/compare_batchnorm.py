@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from minigrad import layers
 from minigrad.data import random_split
+from minigrad.errors import ArgumentError
 from minigrad.examples import train_cnn, train_mlp
-from minigrad.examples._setup import NORMS, Record, Split, accuracy, options, parameters, read
+from minigrad.examples._setup import NORMS, Record, Split, accuracy, options, parameters, rate, read, whole
 from minigrad.run import Chart, Marker, Progress, Reference, Run, Series, Table, write_report
 
 NETWORKS: dict[str, ModuleType] = {"mlp": train_mlp, "cnn": train_cnn}
@@ -40,6 +41,8 @@ class Outcome(NamedTuple):
 def held_out(data: Split, seed: int) -> Split:
     """Four fifths of the training images to train on, one fifth to choose by; the test images are not touched."""
     count = len(data.train) // 5
+    if not count:
+        raise ArgumentError("held_out", got=f"{len(data.train)} training images", wanted="at least 5")
     return Split(*random_split(data.train, [len(data.train) - count, count], seed))
 
 
@@ -64,7 +67,7 @@ def train_one(module: ModuleType, norm: str, lr: float, data: Split, given: argp
                                         seed=given.seed, device=given.device, record=record)
     steps, accuracies = run.curve(series, "accuracy")
     best = max(range(len(steps)), key=lambda i: (accuracies[i], -steps[i]))
-    return Outcome(series, lr, accuracy(model, data.test, given.device), float(accuracies[best]), int(steps[best]),
+    return Outcome(series, lr, float(accuracies[-1]), float(accuracies[best]), int(steps[best]),
                    record.seconds / given.epochs, parameters(model))
 
 
@@ -126,17 +129,23 @@ def notes(given: argparse.Namespace, searched: dict[str, dict[float, float]], ba
     ]
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None, prog: str | None = None) -> None:
     """Run from the command line."""
-    parser = options(__doc__.splitlines()[0])
-    parser.add_argument("network", choices=sorted(NETWORKS), nargs="?", default="mlp", help="what to train")
+    defaults = {name: ", ".join(f"{key} {module.DEFAULTS[name]}" for key, module in NETWORKS.items())
+                for name in ("epochs", "batch_size")}
+    parser = options(__doc__.splitlines()[0], prog, **defaults)
+    parser.add_argument("network", choices=sorted(NETWORKS), nargs="?", default="mlp",
+                        help="what to train (default: mlp)")
     parser.add_argument("--compare", type=norms, default=["none", "batch"], metavar="NORM,NORM",
-                        help=f"of {', '.join(NORMS)}; the first is the baseline")
-    parser.add_argument("--grid", type=rates, metavar="LR,LR", help="learning rates to choose from")
-    parser.add_argument("--every", type=int, default=25, help="steps between measurements of test accuracy")
+                        help=f"of {', '.join(NORMS)}; the first is the baseline (default: none,batch)")
+    grids = "; ".join(f"{key} {', '.join(map(str, module.GRID))}" for key, module in NETWORKS.items())
+    parser.add_argument("--grid", type=rates, metavar="LR,LR",
+                        help=f"learning rates to choose from (default: {grids})")
+    parser.add_argument("--every", type=whole(1), default=25,
+                        help="steps between measurements of test accuracy (default: 25)")
     given = parser.parse_args(arguments)
     module = NETWORKS[given.network]
-    for name in ("epochs", "batch_size"):
+    for name in defaults:
         setattr(given, name, getattr(given, name) or module.DEFAULTS[name])
     given.grid = given.grid or list(module.GRID)
     compare(module, read(given), given)
@@ -152,14 +161,12 @@ def norms(text: str) -> list[str]:
 
 def rates(text: str) -> list[float]:
     """Learning rates, for argparse."""
-    found = [float(part) for part in text.split(",")]
-    if any(lr <= 0 for lr in found):
-        raise argparse.ArgumentTypeError(f"{text!r} has a learning rate that is not above 0")
-    return found
+    return [rate(part) for part in text.split(",")]
 
 
-def compare(module: ModuleType, data: Split, given: argparse.Namespace) -> Path:
-    """Choose rates, train, print the table and write the report; returns the report's path."""
+def measure(module: ModuleType, data: Split, given: argparse.Namespace,
+            run: Run) -> tuple[list[Outcome], dict[str, dict[float, float]]]:
+    """Choose every network's rate and train; returns the outcomes, the baseline's first, and what each rate gave."""
     print("choosing learning rates on held-out training images:", flush=True)
     search = held_out(data, given.seed)
     chosen, searched = {}, {}
@@ -170,9 +177,15 @@ def compare(module: ModuleType, data: Split, given: argparse.Namespace) -> Path:
     for norm in given.compare[1:]:
         plan += [(norm, lr) for lr in dict.fromkeys((chosen[baseline], chosen[norm]))]
     print("training on all training images, measured on the test images:", flush=True)
+    with Progress() as progress:
+        return [train_one(module, norm, lr, data, given, run, progress) for norm, lr in plan], searched
+
+
+def compare(module: ModuleType, data: Split, given: argparse.Namespace) -> Path:
+    """Measure, print the table and write the report; returns the report's path."""
+    # The directory first: one that cannot be written is better refused before all the work than after it.
     with Run(given.out, vars(given), title=f"{given.network}-compare") as run:
-        with Progress() as progress:
-            outcomes = [train_one(module, norm, lr, data, given, run, progress) for norm, lr in plan]
+        outcomes, searched = measure(module, data, given, run)
         table, finding = summary(run, outcomes)
         report = write_report(run.directory / "report.html", title=f"{given.network.upper()} on Fashion-MNIST",
                               finding=finding, tables=[table], charts=charts(run, outcomes),

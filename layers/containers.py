@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, overload
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from minigrad import ops
 from minigrad.errors import DtypeError
 from minigrad.layers.module import MODULE, Module
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in the standard library from Python 3.11 on
 
 __all__ = ["Flatten", "Identity", "ModuleList", "Sequential"]
 
@@ -33,15 +34,19 @@ class _Numbered(Module):
     def _renumber(self, modules: Iterable[Module]) -> None:
         """Hold exactly these, named by their places."""
         modules = list(modules)
+        self._check(modules)
         for name in self._names():
             delattr(self, name)
         for place, module in enumerate(modules):
-            self._add(str(place), module)
+            self.add_module(str(place), module)
 
-    def _add(self, name: str, module: Any) -> None:
-        if not isinstance(module, Module):
-            raise DtypeError(f"{type(self).__name__}[{name}]", got=f"a {type(module).__name__}", wanted="a Module")
-        self.add_module(name, module)
+    def _check(self, modules: Iterable[Any], start: int = 0) -> None:
+        """Refuse what cannot be held from place `start` on, before anything changes."""
+        for place, module in enumerate(modules, start):
+            where = f"{type(self).__name__}[{place}]"
+            if not isinstance(module, Module):
+                raise DtypeError(where, got=f"a {type(module).__name__}", wanted="a Module")
+            self._refuse_cycle(where, module)
 
     def __len__(self) -> int:
         return len(self._names())
@@ -73,7 +78,9 @@ class _Numbered(Module):
         return str(place)
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self._add(self._names()[self._place(index)], module)
+        place = self._place(index)
+        self._check([module], place)
+        self.add_module(self._names()[place], module)
 
     def __delitem__(self, index: int | slice) -> None:
         kept = list(self)
@@ -82,13 +89,18 @@ class _Numbered(Module):
 
     def append(self, module: Module) -> Self:
         """Add a module at the end; returns self."""
-        self._add(str(len(self)), module)
-        return self
+        return self.extend([module])
 
     def extend(self, modules: Iterable[Module]) -> Self:
-        """Add modules at the end; returns self."""
+        """Add modules at the end, all or, if one is refused, none; returns self."""
+        modules = list(modules)
+        self._check(modules, len(self))
         for module in modules:
-            self.append(module)
+            # Named by its place; a slice or a mapping may have given that name to another module.
+            place = len(self)
+            while str(place) in self._kinds:
+                place += 1
+            self.add_module(str(place), module)
         return self
 
     def insert(self, index: int, module: Module) -> Self:
@@ -123,8 +135,9 @@ class Sequential(_Numbered):
     def __init__(self, *modules: Any) -> None:
         super().__init__()
         if len(modules) == 1 and isinstance(modules[0], Mapping):
+            self._check(modules[0].values())
             for name, module in modules[0].items():
-                self._add(name, module)
+                self.add_module(name, module)
         else:
             self.extend(modules)
 

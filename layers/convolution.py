@@ -11,7 +11,7 @@ import numpy as np
 from minigrad import functional as F
 from minigrad.backend import Device
 from minigrad.errors import ArgumentError
-from minigrad.functional.arguments import paddings, per_axis
+from minigrad.functional.arguments import paddings, per_axis, whole_number
 from minigrad.layers import init
 from minigrad.layers.module import Module
 from minigrad.ops.random import Generator
@@ -75,9 +75,12 @@ class Conv2d(Module):
                  device: str | Device | None = None, dtype: Any = np.float32,
                  generator: Generator | None = None) -> None:
         super().__init__()
-        if groups < 1 or min(in_channels, out_channels) < 1 or in_channels % groups or out_channels % groups:
+        in_channels = whole_number(in_channels, "Conv2d", "in_channels")
+        out_channels = whole_number(out_channels, "Conv2d", "out_channels")
+        groups = whole_number(groups, "Conv2d", "groups")
+        if in_channels % groups or out_channels % groups:
             raise ArgumentError("Conv2d", got=f"{in_channels} to {out_channels} channels in {groups} groups",
-                                wanted="at least one each, and groups that divide both numbers of channels")
+                                wanted="groups that divide both numbers of channels")
         if padding_mode != "zeros":
             raise ArgumentError("Conv2d", got=f"padding_mode={padding_mode!r}", wanted="'zeros'")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups

@@ -9,7 +9,7 @@ import numpy as np
 
 from minigrad import functional as F
 from minigrad.backend import Device
-from minigrad.errors import ArgumentError
+from minigrad.functional.arguments import whole_number
 from minigrad.layers import init
 from minigrad.layers.module import Module
 from minigrad.ops.random import Generator
@@ -56,9 +56,8 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: str | Device | None = None,
                  dtype: Any = np.float32, generator: Generator | None = None) -> None:
         super().__init__()
-        if min(in_features, out_features) < 0:
-            raise ArgumentError("Linear", got=f"in_features={in_features}, out_features={out_features}", wanted="≥ 0")
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features = in_features = whole_number(in_features, "Linear", "in_features", least=0)
+        self.out_features = out_features = whole_number(out_features, "Linear", "out_features", least=0)
         # Column by column (Fortran order): the matrix products are x·Wᵀ forward and xᵀ·gy for the gradient, and both
         # are fastest, without a copy and with gradients in the parameter's own layout, where Wᵀ lies row by row.
         weight = np.asfortranarray(np.empty((out_features, in_features), dtype))

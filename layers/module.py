@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from typing_extensions import Self
 
 from minigrad.backend import Device, as_device, astype, transfer
 from minigrad.errors import ArgumentError, DtypeError, StateError
@@ -15,9 +14,11 @@ from minigrad.layers.state import LoadedKeys, load_state, named_state
 from minigrad.modes import Mode, current, enter, leave, no_grad
 from minigrad.tensor import Buffer, Parameter, Tensor
 
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in the standard library from Python 3.11 on
+
 __all__ = ["Module"]
 
-M = TypeVar("M", bound="Module")
 Hook = Callable[..., Any]
 
 # The kinds of what is registered. A buffer that was set to None has no object left to say whether it is persistent,
@@ -169,15 +170,20 @@ class Module:
             raise ArgumentError(where, got=f"the name {name!r}", wanted="one that is not empty and has no dot")
         if getattr(type(self), name, None) is not None or name in Module.__annotations__:
             raise ArgumentError(where, got=f"a {kind}", wanted=f"another name: {name!r} belongs to the class")
-        if kind == MODULE and value is not None and any(part is self for part in value.modules()):
-            raise ArgumentError(where, got="a module that contains this one", wanted="a tree",
-                                hint="A reference back to a parent can be kept in a tuple or list")
+        if kind == MODULE and value is not None:
+            self._refuse_cycle(where, value)
         if self._kinds.get(name) != kind:
             self._kinds.pop(name, None)  # so that it comes last, as what is new does
         self._kinds[name] = kind
         self.__dict__[name] = value
         if kind == MODULE and value is not None:
             value.__dict__["_name"] = name
+
+    def _refuse_cycle(self, where: str, module: Module) -> None:
+        """Refuse a child that this module is, or is inside of."""
+        if any(part is self for part in module.modules()):
+            raise ArgumentError(where, got="a module that contains this one", wanted="a tree",
+                                hint="A reference back to a parent can be kept in a tuple or list")
 
     def _replace(self, name: str, kind: str, value: Any) -> None:
         """Assign to a registered name what is neither Parameter, Buffer nor Module."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from minigrad import functional as F
 from minigrad import ops
 from minigrad.backend import Array, Device, accumulation_dtype, as_array
 from minigrad.errors import ArgumentError, ShapeError, StateError
+from minigrad.functional.arguments import whole_number
 from minigrad.layers.module import Module
 from minigrad.layers.statistics import StatsUpdate, nonfinite_channels
 from minigrad.modes import current, layer_path
@@ -93,8 +94,7 @@ class BatchNorm(Module):
                  track_running_stats: bool = True, device: str | Device | None = None, dtype: Any = np.float32, *,
                  bias: bool = True) -> None:
         super().__init__()
-        if num_features < 1:
-            raise ArgumentError(type(self).__name__, got=f"num_features={num_features}", wanted="at least 1")
+        num_features = whole_number(num_features, type(self).__name__, "num_features")
         if not eps >= 0:
             raise ArgumentError(type(self).__name__, got=f"eps={eps}", wanted="eps ≥ 0")
         if momentum is not None and not 0 <= momentum <= 1:
@@ -262,9 +262,10 @@ class LayerNorm(Module):
     def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
                  bias: bool = True, device: str | Device | None = None, dtype: Any = np.float32) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        if not shape or min(shape) < 1:
-            raise ArgumentError("LayerNorm", got=f"normalized_shape={normalized_shape}", wanted="lengths of at least 1")
+        lengths = normalized_shape if isinstance(normalized_shape, Iterable) else [normalized_shape]
+        shape = tuple(whole_number(length, "LayerNorm", "normalized_shape") for length in lengths)
+        if not shape:
+            raise ArgumentError("LayerNorm", got="normalized_shape=()", wanted="at least one length")
         if not eps >= 0:
             raise ArgumentError("LayerNorm", got=f"eps={eps}", wanted="eps ≥ 0")
         self.normalized_shape, self.eps = shape, eps

@@ -54,6 +54,10 @@ def _problem(tensor: Tensor, array: Array) -> str:
 
 def load_state(module: Module, state: Mapping[str, Any], strict: bool) -> LoadedKeys:
     """Load `state` into `module`: see `Module.load_state_dict`."""
+    where = f"load_state_dict of {type(module).__name__}"
+    if not isinstance(state, Mapping):
+        raise StateError(where, got=f"a {type(state).__name__}", wanted="a mapping from names to Tensors or arrays",
+                         hint="model.state_dict() gives one, and minigrad.io.load reads one from a file")
     own = dict(named_state(module))
     arrays = {name: as_array(x.data if isinstance(x, Tensor) else x) for name, x in state.items() if name in own}
     needed = own.keys() - _dispensable(module)
@@ -64,7 +68,7 @@ def load_state(module: Module, state: Mapping[str, Any], strict: bool) -> Loaded
         problems[:0] = [f"{what} {', '.join(map(repr, names))}"
                         for what, names in (("missing", found[0]), ("unexpected", found[1])) if names]
     if problems:
-        raise StateError(f"load_state_dict of {type(module).__name__}", got="; ".join(problems),
+        raise StateError(where, got="; ".join(problems),
                          wanted="exactly the names and shapes of this module" if strict else "shapes that fit",
                          hint="Nothing was changed")
     _write(own, arrays)

@@ -11,46 +11,55 @@ __all__ = ["main"]
 
 USAGE = """\
 minigrad train mlp|cnn [options]   train a network on Fashion-MNIST; --compare none,batch compares normalizations
+minigrad train mlp --help          show the options; with --compare none,batch those of the comparison
 minigrad check                     show the environment and test the installation in a few seconds
+minigrad --version
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status: 0 done, 1 a check failed. Wrong usage exits with 2."""
+    """Run the command; returns its exit status: 0 done, 1 it failed, 130 interrupted. Wrong usage exits with 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="minigrad", usage=USAGE, add_help=False)
-    parser.add_argument("command", choices=("train", "check"), nargs="?")
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--version", action="store_true")
-    known, _rest = parser.parse_known_args(given[:1])
-    if known.version:
+    command, rest = (given[0], given[1:]) if given else ("--help", [])
+    parser = argparse.ArgumentParser("minigrad", usage=f"\n{USAGE}", add_help=False)
+    if command in ("-h", "--help") or rest[:1] in (["-h"], ["--help"]):
+        print(USAGE, end="")
+    elif command == "--version":
         import minigrad
 
         print(f"minigrad {minigrad.__version__}")
-    elif known.command is None:
-        print(USAGE, end="")
-    elif known.command == "check":
-        if given[1:]:
-            parser.error(f"check takes no arguments, got {' '.join(given[1:])}")
+    elif command == "train":
+        return train(rest, parser)
+    elif command == "check":
+        if rest:
+            parser.error(f"check takes no arguments, got {' '.join(rest)}")
         return check()
     else:
-        train(given[1:], parser)
+        parser.error(f"no command {command!r}; there are train and check")
     return 0
 
 
-def train(arguments: list[str], parser: argparse.ArgumentParser) -> None:
-    """Hand over to the trainer, whose own options follow the network's name."""
+def train(arguments: list[str], parser: argparse.ArgumentParser) -> int:
+    """Hand over to the trainer, whose own options follow the network's name; its errors become one line."""
+    from minigrad.errors import MinigradError
     from minigrad.examples import compare_batchnorm, train_cnn, train_mlp
 
     single = {"mlp": train_mlp, "cnn": train_cnn}
     if not arguments or arguments[0] not in single:
         got = arguments[0] if arguments else "nothing"
         parser.error(f"train needs a network, {' or '.join(sorted(single))}; got {got}")
-    sys.argv[0] = f"minigrad train {arguments[0]}"  # what the trainer's own help calls itself
-    if any(argument.split("=")[0] == "--compare" for argument in arguments):
-        compare_batchnorm.main(arguments)
-    else:
-        single[arguments[0]].main(arguments[1:])
+    try:
+        if any(argument.split("=")[0] == "--compare" for argument in arguments):
+            compare_batchnorm.main(arguments, "minigrad train")
+        else:
+            single[arguments[0]].main(arguments[1:], f"minigrad train {arguments[0]}")
+    except KeyboardInterrupt:
+        print("minigrad train: interrupted", file=sys.stderr)
+        return 130
+    except (MinigradError, OSError) as error:
+        print(f"minigrad train: error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def check() -> int:

@@ -50,6 +50,9 @@ def fitted(optimizer: Optimizer, saved: Mapping[str, Any]) -> tuple[list[Options
     if not isinstance(saved, Mapping) or not {"state", "param_groups"} <= set(saved):
         raise StateError(where, got=f"{sorted(saved) if isinstance(saved, Mapping) else type(saved).__name__}",
                          wanted="a dict with 'state' and 'param_groups'")
+    entries = (saved["state"], *saved["param_groups"]) if isinstance(saved["param_groups"], (list, tuple)) else (None,)
+    if not all(isinstance(entry, Mapping) for entry in entries):
+        raise StateError(where, got="another layout", wanted="a dict as 'state' and a list of dicts as 'param_groups'")
     problems: list[str] = []
     options = _groups(optimizer, saved["param_groups"], problems)
     states: States = {}
@@ -107,9 +110,12 @@ def _states(optimizer: Optimizer, saved: Mapping[str, Any], options: list[Option
     return states
 
 
-def _state(optimizer: Optimizer, array: Array, saved: Mapping[str, Any], options: Options, label: str,
+def _state(optimizer: Optimizer, array: Array, saved: Any, options: Options, label: str,
            problems: list[str]) -> dict[str, Any]:
     """One parameter's state."""
+    if not isinstance(saved, Mapping):
+        problems.append(f"{label} of type {type(saved).__name__}")
+        return {}
     fresh = optimizer.initial_state(array, options)
     problems += [f"{label} lacks {name!r}" for name in fresh if name not in saved]
     known = {*fresh, *optimizer.arrays}

@@ -118,6 +118,9 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 def _with_gradient(where: str, parameters: Any) -> list[Any]:
     """Those of the parameters that have a gradient, each once."""
+    if not isinstance(parameters, Iterable):
+        raise DtypeError(where, got=f"parameters of type {type(parameters).__name__}", wanted="an iterable of Tensors",
+                         hint="Of a model, pass model.parameters()")
     found = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     for p in found:
         if not isinstance(p, Tensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minigrad.errors import DtypeError
 from minigrad.layers import normalization
 from minigrad.layers.module import Module
 from minigrad.optim.options import Options, at_least_zero
@@ -37,7 +38,7 @@ def parameter_groups(model: Module, weight_decay: float) -> list[Options]:
     Raises
     ------
     ArgumentError, DtypeError
-        `weight_decay` is negative or no number.
+        `weight_decay` is negative or no number, or `model` no Module.
 
     References
     ----------
@@ -55,6 +56,8 @@ def parameter_groups(model: Module, weight_decay: float) -> list[Options]:
     no decay 0.0 ['0.bias', '1.weight', '1.bias', '2.bias']
     >>> optimizer = AdamW(parameter_groups(model, weight_decay=0.05), lr=1e-3)
     """
+    if not isinstance(model, Module):
+        raise DtypeError("parameter_groups", got=f"a {type(model).__name__}", wanted="a Module")
     decay = at_least_zero("parameter_groups", "weight_decay", weight_decay)
     names: dict[Tensor, str] = {}
     exempt: set[Tensor] = set()

@@ -156,11 +156,12 @@ class Optimizer(ABC):
 
     # ---------------------------------------------------------------- the step
 
-    def zero_grad(self) -> None:
-        """Set the gradient of every parameter to None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradient of every parameter, or with ``set_to_none=False`` make those that are there zeros."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.grad = None
+                if parameter.grad is not None:
+                    parameter.grad = None if set_to_none else parameter.grad.detach().zeros_like()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient, once.

@@ -1,5 +1,6 @@
 """pyproject.toml against the folders: under a mapping packages can't be discovered and are listed by hand."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,21 @@ else:
 import minigrad
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Behaves like an environment in which nothing is installed but what pyproject.toml names.
+TRAINING_WITH_THE_CORE_ALONE = """
+import sys
+allowed = {*sys.stdlib_module_names, "minigrad", "numpy", "safetensors"}
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in allowed:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+from minigrad import cli
+sys.exit(cli.main(["train", "mlp", "--tiny"]))
+"""
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETUPTOOLS = SETTINGS["tool"]["setuptools"]
 
@@ -49,3 +65,11 @@ def test_all_takes_every_extra_but_cuda():
     (everything,) = extras["all"]
     taken = set(everything.partition("[")[2].rstrip("]").split(","))
     assert taken == {name for name in extras if name != "all" and not name.startswith("cuda")}
+
+
+def test_the_core_dependencies_alone_train(tmp_path):
+    assert SETTINGS["project"]["dependencies"] == ["numpy>=2", "safetensors"]
+    done = subprocess.run([sys.executable, "-c", TRAINING_WITH_THE_CORE_ALONE], cwd=tmp_path, capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "test images right" in done.stdout

@@ -19,7 +19,7 @@ PLACES = {
     "optim": "minigrad/optim",
     "examples": "minigrad/examples",
 }
-SUFFIXES = {".py", ".typed", ".npz", ".txt", ".css"}
+SUFFIXES = {".py", ".typed", ".npz", ".txt", ".cu"}
 
 
 def wanted() -> set[str]:

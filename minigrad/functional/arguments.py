@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 from minigrad import ops
-from minigrad.errors import ArgumentError, ShapeError
+from minigrad.errors import ArgumentError, DtypeError, ShapeError
 
-__all__ = ["batched", "paddings", "per_axis", "reduced"]
+__all__ = ["batched", "check_reduction", "paddings", "per_axis", "reduced", "whole_number"]
+
+
+def whole_number(value: Any, where: str, name: str, least: int = 1) -> int:
+    """`value` as a Python int; NumPy's integers are whole numbers too.
+
+    Raises
+    ------
+    DtypeError
+        Not a whole number.
+    ArgumentError
+        Below `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise DtypeError(where, got=f"{name}={value!r}", wanted="a whole number") from None
+    if number < least:
+        raise ArgumentError(where, got=f"{name}={number}", wanted=f"at least {least}")
+    return number
 
 
 def per_axis(value: int | Sequence[int], axes: int, where: str, name: str) -> tuple[int, ...]:
@@ -20,9 +40,9 @@ def per_axis(value: int | Sequence[int], axes: int, where: str, name: str) -> tu
         Not whole numbers, or not as many as there are axes.
     """
     given: tuple[Any, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
-    if len(given) != axes or not all(isinstance(v, int) for v in given):
+    if len(given) != axes or not all(hasattr(v, "__index__") for v in given):
         raise ArgumentError(where, got=f"{name}={value!r}", wanted=f"a whole number, or {axes} of them")
-    return given
+    return tuple(operator.index(v) for v in given)
 
 
 def paddings(padding: int | str | Sequence[int], kernel: tuple[int, ...], stride: tuple[int, ...],

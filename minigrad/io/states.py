@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialized
 
 from minigrad.backend import to_numpy
 from minigrad.errors import StateError
@@ -30,14 +31,23 @@ def save(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
+    StateError
+        It is no mapping, a name is no text, or safetensors has no such dtype. Nothing was written.
     OSError
         The file cannot be written; one that was there before is untouched.
     """
+    if not isinstance(state, Mapping):
+        raise StateError("save", got=f"a {type(state).__name__}", wanted="a mapping from names to Tensors or arrays",
+                         hint="Of a model, save model.state_dict()")
     arrays = {name: np.asarray(to_numpy(value(entry)), order="C") for name, entry in state.items()}
+    try:
+        content = serialized(arrays)
+    except (SafetensorError, TypeError) as error:
+        raise StateError("save", got=str(error), wanted="arrays of numbers under names") from error
     target = Path(path)
     unfinished = target.with_name(target.name + ".part")
     try:
-        save_file(arrays, unfinished)
+        unfinished.write_bytes(content)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -48,8 +58,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
+    OSError
+        There is no such file, or it cannot be read.
     StateError
         The file is not in the safetensors format, or damaged.
     """

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import namespace
+from minigrad.errors import ArgumentError
 from minigrad.op import Op, apply, inputs, outputs, total
 from minigrad.ops.elementwise import erf, narrowed, stop_gradient, widened
 from minigrad.ops.shape import normalize_axes
@@ -197,6 +198,8 @@ def silu(x: Any) -> Any:
 
 def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """ln(1 + e^(βx)) / β, replaced by x where βx > threshold, as in torch."""
+    if beta == 0:
+        raise ArgumentError("softplus", got=f"beta={beta}", wanted="another number, which divides the logarithm")
     return apply(Softplus(beta, threshold), x)
 
 

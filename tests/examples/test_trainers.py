@@ -9,7 +9,7 @@ import pytest
 from minigrad.data import FashionMNIST, Subset
 from minigrad.examples import compare_batchnorm, first_steps, train_cnn, train_mlp
 from minigrad.examples._setup import Split, accuracy
-from minigrad.run import Progress, Run
+from minigrad.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -17,26 +17,39 @@ def data():
     return Split(FashionMNIST(), FashionMNIST(train=False))
 
 
-def outcomes(data, seed, runs, folder):
-    given = argparse.Namespace(**train_mlp.DEFAULTS | {"seed": seed, "device": "cpu", "every": 25})
-    with Run(folder / str(seed)) as run, Progress() as progress:
-        found = [compare_batchnorm.train_one(train_mlp, norm, lr, data, given, run, progress) for norm, lr in runs]
-        return [(each.best_step, compare_batchnorm.reached(run, each, found[0].best)) for each in found]
+def ratios(data, seed, folder):
+    """What `make demo` does: how many times fewer steps BatchNorm needs, at the baseline's rate and at its own best."""
+    given = argparse.Namespace(**train_mlp.DEFAULTS | {"compare": ["none", "batch"], "grid": list(train_mlp.GRID),
+                                                       "seed": seed, "device": "cpu", "every": 25})
+    with Run(folder / str(seed)) as run:
+        (baseline, *normalized), searched = compare_batchnorm.measure(train_mlp, data, given, run)
+        steps = [compare_batchnorm.reached(run, each, baseline.best) for each in normalized]
+    best = {norm: max(found, key=found.get) for norm, found in searched.items()}
+    assert baseline.lr == best["none"]
+    assert [each.lr for each in normalized] == list(dict.fromkeys([best["none"], best["batch"]]))
+    return baseline.best_step / steps[0], baseline.best_step / steps[-1]
 
 
 def test_batchnorm_needs_a_third_of_the_steps(data, tmp_path):
-    """At the rates that `--compare` chooses on held-out images for these seeds: same rate, and each at its own best."""
-    runs = {0: [("none", 1.0), ("batch", 1.0), ("batch", 3.0)],
-            1: [("none", 3.0), ("batch", 3.0), ("batch", 1.0)],
-            4: [("none", 1.0), ("batch", 1.0), ("batch", 0.1)]}
-    ratios = []
-    for seed, pairs in runs.items():
-        (best, _), *normalized = outcomes(data, seed, pairs, tmp_path)
-        assert all(step is not None for _, step in normalized)
-        ratios.append([best / step for _, step in normalized])
-    same, own = zip(*ratios)
+    assert ratios(data, 0, tmp_path)[1] >= 3
+
+
+@pytest.mark.slow
+def test_batchnorm_needs_a_third_of_the_steps_from_other_seeds(data, tmp_path):
+    same, own = zip(*(ratios(data, seed, tmp_path) for seed in (0, 1, 2, 3, 4)))
     assert min(own) >= 3
-    assert statistics.median(same) >= 3
+    assert statistics.median(same) >= 3  # a rate that is the baseline's best may be far from BatchNorm's
+
+
+@pytest.mark.parametrize("module", [train_mlp, train_cnn], ids=["mlp", "cnn"])
+def test_networks_of_one_seed_start_from_the_same_weights(module):
+    plain, *others = ([p.numpy() for p in module.build(norm, seed=3).parameters() if p.ndim > 1]
+                      for norm in ("none", "batch", "layer"))
+    for other in others:
+        shared = [w for w in other if w.shape in {p.shape for p in plain}]
+        assert len(shared) == len(plain)
+        assert all(np.array_equal(one, two) for one, two in zip(plain, shared))
+    assert not np.array_equal(plain[-1], list(module.build("none", seed=4).parameters())[-2].numpy())
 
 
 def test_rates_are_chosen_on_images_that_are_not_trained_on(data):
@@ -90,8 +103,7 @@ def test_the_comparison_writes_a_table_and_a_report(tmp_path, capsys):
     (["mlp", "--compare", "none"], "two or more"),
     (["mlp", "--compare", "none,group"], "two or more"),
     (["rnn"], "invalid choice"),
-    (["mlp", "--grid", "0"], "not above 0"),
-    (["mlp", "--epochs", "0"], "above 0"),
+    (["mlp", "--grid", "0"], "not a number above 0"),
 ])
 def test_wrong_usage_exits_with_2(arguments, said, capsys):
     with pytest.raises(SystemExit) as exit:

@@ -43,7 +43,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "state.safetensors"
     io.save({"a": np.ones(2)}, path)
     before = path.read_bytes()
-    with pytest.raises(Exception, match="dtype"):
+    with pytest.raises(StateError, match="dtype"):
         io.save({"a": np.array(["text"])}, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -57,3 +57,22 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
         io.load(path)
     with pytest.raises(FileNotFoundError):
         io.load(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize(("state", "said"), [
+    (None, "NoneType"), (layers.Linear(1, 1), "state_dict"), ({"a": np.ones(2, complex)}, "complex"),
+    ({1: np.ones(2)}, "str"), ({"a": None}, "object"),
+])
+def test_what_is_no_state_is_refused_and_nothing_written(state, said, tmp_path):
+    with pytest.raises(StateError, match=said):
+        io.save(state, tmp_path / "state.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(OSError, match="nowhere"):
+        io.save({"a": np.ones(2)}, tmp_path / "nowhere" / "state.safetensors")
+    with pytest.raises(OSError, match=tmp_path.name):
+        io.save({"a": np.ones(2)}, tmp_path)
+    with pytest.raises(OSError, match=r"system|directory|device"):
+        io.load(tmp_path)

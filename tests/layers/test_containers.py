@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minigrad import Tensor, modes
-from minigrad.errors import DtypeError
+from minigrad.errors import ArgumentError, DtypeError
 from minigrad.layers import Flatten, Identity, Linear, Module, ModuleList, ReLU, Sequential, Tanh
 
 
@@ -69,6 +69,28 @@ def test_editing(kind):
     assert names(net) == ["0"]
     with pytest.raises(DtypeError, match="wanted a Module"):
         net.append(print)
+
+
+@pytest.mark.parametrize("kind", [Sequential, ModuleList])
+def test_a_refused_edit_changes_nothing(kind):
+    a, b = ReLU(), Tanh()
+    net = kind([a, b]) if kind is ModuleList else kind(a, b)
+    outer = Sequential(net)
+    edits = (net.append, lambda m: net.insert(0, m), lambda m: net.extend([Identity(), m]),
+             lambda m: net.__setitem__(1, m))
+    for wrong, error in ((print, DtypeError), (None, DtypeError), (net, ArgumentError), (outer, ArgumentError)):
+        for edit in edits:
+            with pytest.raises(error, match=r"\[[0-3]\]"):
+                edit(wrong)
+            assert list(net) == [a, b]
+            assert names(net) == ["0", "1"]
+
+
+def test_appending_overwrites_no_module_whose_name_is_taken():
+    a, b, c, d = ReLU(), Tanh(), Identity(), Flatten()
+    part = Sequential(a, b, c)[1:].append(d)
+    assert list(part) == [b, c, d]
+    assert list(Sequential({"1": a}).append(b)) == [a, b]
 
 
 def test_children_know_their_new_names():

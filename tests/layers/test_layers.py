@@ -9,7 +9,7 @@ import pytest
 import minigrad
 from minigrad import Tensor, layers
 from minigrad import functional as F
-from minigrad.errors import ArgumentError, ShapeError
+from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.ops.random import Generator
 
 
@@ -76,6 +76,23 @@ def test_options_are_checked_when_the_layer_is_made(make, text):
     with pytest.raises(ArgumentError) as caught:
         make()
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [
+    layers.BatchNorm1d, layers.LayerNorm, lambda n: layers.LayerNorm((2, n)),
+    lambda n: layers.Linear(n, 2), lambda n: layers.Linear(2, n), lambda n: layers.Conv2d(n, 3, 3),
+    lambda n: layers.Conv2d(3, n, 3), lambda n: layers.Conv2d(3, 3, 3, groups=n), lambda n: layers.Conv2d(3, 3, n),
+])
+def test_sizes_are_whole_numbers_of_any_kind(make):
+    assert repr(make(np.int64(3))) == repr(make(3))
+    for wrong in (3.0, "3", None):
+        with pytest.raises((DtypeError, ArgumentError), match=r"got .*wanted a whole number"):
+            make(wrong)
+
+
+def test_a_softplus_that_would_divide_by_0_is_refused():
+    with pytest.raises(ArgumentError, match="beta=0"):
+        layers.Softplus(beta=0)(draw(2, 3))
 
 
 @pytest.mark.parametrize(("layer", "shape"), [

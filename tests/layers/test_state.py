@@ -164,3 +164,9 @@ def test_tied_parameters_round_trip():
         "0.weight": np.eye(2), "1.weight": np.eye(2)})
     assert module[1].weight is module[0].weight
     np.testing.assert_array_equal(module[0].weight.numpy(), np.eye(2))
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "model.safetensors", [("weight", 1)], Linear(1, 1)])
+def test_what_is_no_mapping_is_refused(wrong):
+    with pytest.raises(StateError, match=f"got a {type(wrong).__name__}; wanted a mapping"):
+        net().load_state_dict(wrong)

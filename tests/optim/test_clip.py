@@ -8,6 +8,7 @@ import pytest
 from minigrad import Parameter, Tensor
 from minigrad.backend import cuda_problem
 from minigrad.errors import ArgumentError, DtypeError
+from minigrad.layers import Linear
 from minigrad.optim import clip_grad_norm_, clip_grad_value_
 
 
@@ -148,6 +149,8 @@ def test_what_is_no_tensor_is_refused():
     (p,) = with_gradients(np.ones(2))
     with pytest.raises(DtypeError, match="ndarray"):
         clip_grad_norm_([p, np.ones(2)], 1.0)
+    with pytest.raises(DtypeError, match=r"model\.parameters\(\)"):
+        clip_grad_norm_(Linear(1, 1), 1.0)
     p.grad = np.ones(2)
     with pytest.raises(DtypeError, match="a gradient of type ndarray"):
         clip_grad_value_([p], 1.0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minigrad import Parameter
-from minigrad.errors import ArgumentError
+from minigrad.errors import ArgumentError, DtypeError
 from minigrad.layers import BatchNorm1d, LayerNorm, Linear, Module, Sequential
 from minigrad.optim import SGD, parameter_groups
 
@@ -93,6 +93,11 @@ def test_only_the_first_group_decays():
 def test_negative_decay_is_refused():
     with pytest.raises(ArgumentError, match="weight_decay=-1"):
         parameter_groups(Net(), -1)
+
+
+def test_what_is_no_module_is_refused():
+    with pytest.raises(DtypeError, match="got a list; wanted a Module"):
+        parameter_groups([Net()], 0.1)
 
 
 def test_the_bare_name_is_refused():

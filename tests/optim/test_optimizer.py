@@ -48,6 +48,17 @@ def test_groups_have_their_own_options():
     assert "head: 1 parameters, lr=0.5" in repr(optimizer)
 
 
+def test_gradients_are_forgotten_or_made_zeros():
+    ps = parameters((2, 3), (4,))
+    optimizer = SGD(ps)
+    fill_gradients(ps[:1])
+    optimizer.zero_grad(set_to_none=False)
+    assert np.array_equal(ps[0].grad.numpy(), np.zeros((2, 3)))
+    assert ps[1].grad is None
+    optimizer.zero_grad()
+    assert ps[0].grad is None
+
+
 def test_a_group_can_be_added_between_steps():
     a, b = parameters((2,), (3,))
     optimizer = Adam([a])

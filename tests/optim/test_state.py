@@ -129,6 +129,10 @@ def put(saved, index, name, value):
     ("spoil", "message"),
     [
         (lambda s: s.pop("state"), "'state' and 'param_groups'"),
+        (lambda s: s.update(state=None), "another layout"),
+        (lambda s: s.update(param_groups=None), "another layout"),
+        (lambda s: s["param_groups"].append(3), "another layout"),
+        (lambda s: s["state"].update({0: 3}), "state 0 of type int"),
         (lambda s: s["param_groups"].pop(), "1 groups where the optimizer has 2"),
         (lambda s: s["param_groups"][1]["params"].pop(), "group 1 with 1 parameters where the optimizer has 2"),
         (lambda s: s["param_groups"][0].pop("eps"), "group 0 lacks 'eps'"),
