@@ -7,7 +7,15 @@ import importlib
 import importlib.util
 from typing import Any
 
-INSTALLED = importlib.util.find_spec("numba") is not None
+
+def _found(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ImportError:  # an import hook refuses to look for it
+        return False
+
+
+INSTALLED = _found("numba")
 
 #: Elements from which several threads pay: between products of matrices, whose threads have to hand over, starting them
 #: costs more than it saves below.

@@ -57,8 +57,7 @@ def _parallel(kind: str, shape: tuple[int, ...]) -> bool:
 @accelerates(LayerNorm, "forward", when=_takes_forward)
 def forward(op: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any, Any]:
     """(y, mean, variance, rstd), as the text gives them."""
-    parameter = bias if weight is None else weight
-    op._parameter = () if parameter is None else parameter.shape  # as the text does, for its backward
+    op._remember(weight, bias)
     kind, shape = _kind(op, x)
     size = shape[1]
     y = np.empty_like(x)
@@ -85,9 +84,9 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any, *others: Any) -> tuple[An
     run = loading.loops("normalization_loops", kind, parallel)[1]
     arguments = (x.reshape(shape), gy.reshape(shape), w, mean.reshape(-1), rstd.reshape(-1), gx.reshape(shape))
     if kind == "rows":
-        parts = np.zeros((2, 8 if parallel else 1, size), np.float32)
+        parts = np.zeros((2, 8 if parallel else 1, size))
         run(*arguments, parts[0], parts[1])
-        gweight, gbias = parts.sum(axis=1) if parallel else parts[:, 0]
+        gweight, gbias = parts.sum(axis=1).astype(np.float32)
     else:
         gweight, gbias = np.empty((2, size), np.float32)
         run(*arguments, gweight, gbias, STRIP) if kind == "columns" else run(*arguments, gweight, gbias)

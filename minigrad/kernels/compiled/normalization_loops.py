@@ -18,8 +18,10 @@ import numpy as np
 FAST = {"reassoc", "contract", "nsz"}
 f32, f64 = np.float32, np.float64
 RANGE = {False: range, True: numba.prange}
-
-
+#: A sum beyond this may have overflowed float32 on the way.
+HUGE = 1e37
+#: Rows of a matrix that are summed in float32 before they are added in float64.
+STRETCH = 64
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True, nogil=True, inline="never")
 def sum_about(v, s):
     """Σ (v − s)."""
@@ -39,6 +41,15 @@ def squares_about(v, s):
         squares += d * d
         total += d
     return f64(squares), f64(total)
+
+
+@numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
+def wide_sum_about(v, s):
+    """Σ (v − s) where float32 overflows."""
+    total = 0.0
+    for i in range(v.shape[0]):
+        total += f64(v[i]) - f64(s)
+    return total
 
 
 @numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
@@ -89,6 +100,10 @@ def planes(parallel):
             total = 0.0
             for n in range(count):
                 total += sum_about(x[n, c], s)
+            if not abs(total) < HUGE:
+                total = 0.0
+                for n in range(count):
+                    total += wide_sum_about(x[n, c], s)
             near = f32(f64(s) + total / m)
             squares = 0.0
             rest = 0.0
@@ -96,10 +111,12 @@ def planes(parallel):
                 q, d = squares_about(x[n, c], near)
                 squares += q
                 rest += d
-            if not squares < 1e38:
+            if not squares < HUGE:
                 squares = 0.0
+                rest = 0.0
                 for n in range(count):
                     squares += wide_squares_about(x[n, c], near)
+                    rest += wide_sum_about(x[n, c], near)
             rest /= m
             v = max(squares / m - rest * rest, 0.0)
             r = 1.0 / np.sqrt(v + eps)
@@ -131,10 +148,6 @@ def planes(parallel):
                 combined(x[n, c], gy[n, c], mean[c], slope, b, a, gx[n, c])
 
     return forward, backward
-
-
-#: Rows of a matrix that are summed in float32 before they are added in float64.
-STRETCH = 64
 
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True, nogil=True, inline="never")
@@ -200,12 +213,15 @@ def forward_strip(x, weight, bias, eps, y, mean, variance, rstd):
     for n in range(0, count, STRETCH):
         column_sums(x[n : n + STRETCH], x[0], total)
     for c in range(width):
+        if not abs(total[c]) < HUGE:
+            total[c] = wide_sum_about(x[:, c], x[0, c])
         near[c] = f64(x[0, c]) + total[c] / count
     for n in range(0, count, STRETCH):
         column_squares(x[n : n + STRETCH], near, squares, rest)
     for c in range(width):
-        if not squares[c] < 1e38:
+        if not squares[c] < HUGE:
             squares[c] = wide_squares_about(x[:, c], near[c])
+            rest[c] = wide_sum_about(x[:, c], near[c])
         left = rest[c] / count
         v = max(squares[c] / count - left * left, 0.0)
         r = 1.0 / np.sqrt(v + eps)
@@ -293,10 +309,13 @@ def rows(parallel):
         m = f64(x.shape[1])
         for i in span(x.shape[0]):
             s = x[i, 0]
-            near = f32(f64(s) + sum_about(x[i], s) / m)
+            total = sum_about(x[i], s)
+            if not abs(total) < HUGE:
+                total = wide_sum_about(x[i], s)
+            near = f32(f64(s) + total / m)
             squares, rest = squares_about(x[i], near)
-            if not squares < 1e38:
-                squares = wide_squares_about(x[i], near)
+            if not squares < HUGE:
+                squares, rest = wide_squares_about(x[i], near), wide_sum_about(x[i], near)
             rest /= m
             v = max(squares / m - rest * rest, 0.0)
             r = 1.0 / np.sqrt(v + eps)
@@ -307,13 +326,20 @@ def rows(parallel):
 
     @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def backward(x, gy, weight, mean, rstd, gx, gweights, gbiases):
-        """`gweights` and `gbiases` are (parts, D), zeros: every part of the rows sums its own."""
+        """`gweights` and `gbiases` are (parts, D), float64 zeros: every part of the rows sums its own."""
         m = f64(x.shape[1])
         parts = gweights.shape[0]
         for part in span(parts):
-            for i in range(x.shape[0] * part // parts, x.shape[0] * (part + 1) // parts):
+            sums = np.zeros((2, x.shape[1]), f32)
+            begin, end = x.shape[0] * part // parts, x.shape[0] * (part + 1) // parts
+            for i in range(begin, end):
                 r = rstd[i]
-                total, product = row_dots(x[i], gy[i], weight, mean[i], r, gweights[part], gbiases[part])
+                total, product = row_dots(x[i], gy[i], weight, mean[i], r, sums[0], sums[1])
                 row_combined(x[i], gy[i], weight, mean[i], f32(-product / m * r), f32(-total / m), r, gx[i])
+                if (i - begin) % STRETCH == STRETCH - 1 or i == end - 1:
+                    for j in range(x.shape[1]):
+                        gweights[part, j] += sums[0, j]
+                        gbiases[part, j] += sums[1, j]
+                    sums[:] = 0
 
     return forward, backward

@@ -84,7 +84,15 @@ template <class At> __device__ __forceinline__ Pair moments(int begin, int end, 
         for (int k = 0; k < VEC; k++) sum += to_float(p.v[k]) - s;
     }
     if (!count) return {0, 0};
-    const float own = s + sum / count;
+    double shifted = sum;
+    if (!(fabsf(sum) < 3e38f)) {
+        shifted = 0;
+        for (int i = begin; i < end; i += step) {
+            const Pack p = at(i);
+            for (int k = 0; k < VEC; k++) shifted += (double)to_float(p.v[k]) - s;
+        }
+    }
+    const float own = (float)(s + shifted / count);
     float squares = 0;
     for (int i = begin; i < end; i += step) {
         const Pack p = at(i);
@@ -105,7 +113,7 @@ template <class At> __device__ __forceinline__ Pair moments(int begin, int end, 
         }
     }
     const double e = (double)own - s;
-    return {sum, total + e * (2 * (double)sum - count * e)};
+    return {shifted, total + e * (2 * shifted - count * e)};
 }
 
 // What all threads of a set need to know: y = ((x - mean) - rest) * rstd, and the statistics in double.
