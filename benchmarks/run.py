@@ -1,6 +1,6 @@
-"""Measure layers, forward and backward, and whole training steps on the CPU: milliseconds, the median of several rounds.
+"""Measure layers, forward and backward, and whole training steps on the CPU: medians, in milliseconds.
 
-    make bench
+make bench ARGS="--rounds 50"
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     environment = describe_environment()
     print(", ".join(f"{name} {environment[name]}" for name in ("minigrad", "numpy", "blas", "cpu", "cores", "threads")))
-    print(Table(("forward and backward of", "ms"), [(name, milliseconds(work, rounds)) for name, work in works()]).text())
+    rows = [(name, milliseconds(work, rounds)) for name, work in works()]
+    print(Table(("forward and backward of", "ms"), rows).text())
 
 
 if __name__ == "__main__":

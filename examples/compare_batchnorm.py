@@ -91,8 +91,8 @@ def summary(run: Run, outcomes: list[Outcome]) -> tuple[Table, str]:
                          f"{each.series} reached it after {step:,} steps ({ratio} fewer)")
     table = Table(("network", "test accuracy at the end", "best", f"steps to {baseline.best:.1%}", "fewer by",
                    "time per epoch", "parameters"), rows)
-    return table, (f"{baseline.series[0].upper()}{baseline.series[1:]} reached its best test accuracy, {baseline.best:.1%}, after "
-                   f"{baseline.best_step:,} steps; {'; '.join(found)}.")
+    return table, (f"{baseline.series[0].upper()}{baseline.series[1:]} reached its best test accuracy, "
+                   f"{baseline.best:.1%}, after {baseline.best_step:,} steps; {'; '.join(found)}.")
 
 
 def charts(run: Run, outcomes: list[Outcome]) -> list[Chart]:
