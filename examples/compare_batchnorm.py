@@ -83,7 +83,7 @@ def summary(run: Run, outcomes: list[Outcome]) -> tuple[Table, str]:
     rows, found = [], []
     for each in outcomes:
         step = reached(run, each, baseline.best)
-        ratio = "" if step is None or each is baseline else f"{baseline.best_step / step:.1f}×"
+        ratio = None if step is None or each is baseline else f"{baseline.best_step / step:.1f}×"
         rows.append((each.series, f"{each.accuracy:.1%}", f"{each.best:.1%}", step, ratio, f"{each.seconds:.2f} s",
                      each.parameters))
         if each is not baseline:
@@ -91,8 +91,8 @@ def summary(run: Run, outcomes: list[Outcome]) -> tuple[Table, str]:
                          f"{each.series} reached it after {step:,} steps ({ratio} fewer)")
     table = Table(("network", "test accuracy at the end", "best", f"steps to {baseline.best:.1%}", "fewer by",
                    "time per epoch", "parameters"), rows)
-    return table, (f"{baseline.series} reached its best test accuracy, {baseline.best:.1%}, after "
-                   f"{baseline.best_step:,} steps; {'; '.join(found)}.")
+    return table, (f"{baseline.series[0].upper()}{baseline.series[1:]} reached its best test accuracy, "
+                   f"{baseline.best:.1%}, after {baseline.best_step:,} steps; {'; '.join(found)}.")
 
 
 def charts(run: Run, outcomes: list[Outcome]) -> list[Chart]:
@@ -125,7 +125,7 @@ def notes(given: argparse.Namespace, searched: dict[str, dict[float, float]], ba
          f"images. Where its own best rate is not the baseline's ({baseline.lr:g}), a normalized network was trained "
          f"with both."),
         (f"Test accuracy was measured every {given.every} steps. Times count training alone, on a machine that may "
-         f"have had other work. One seed is an example, not a distribution: try others with --seed."),
+         f"have had other work. One seed is an example, not a distribution: try others."),
     ]
 
 
