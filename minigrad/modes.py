@@ -12,26 +12,29 @@ from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import Any, TypeVar
 
-__all__ = ["KERNEL_TIERS", "Mode", "current", "enable_grad", "is_grad_enabled", "layer_path", "no_grad",
+__all__ = ["KERNEL_TIERS", "STEP", "Mode", "current", "enable_grad", "is_grad_enabled", "layer_path", "no_grad",
            "set_grad_enabled", "switch"]
 
 #: A chain of layers being called, innermost first: (scope outside, attribute name, class name).
 Scope = tuple[Any, str, str]
+#: The class name of an entry that is no layer but a named step of an operation's text: (scope outside, name, STEP).
+STEP = "step"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Mode:
     """recording: do operations leave nodes; scope: the layers being called; observers: who is told of every event;
     recomputing: a forward pass runs a second time, so that nothing may be counted twice; kernels: up to which tier of
-    `KERNEL_TIERS` operations may be run by kernels.
+    `KERNEL_TIERS` operations may be run by kernels; statistics: who receives the updates of running statistics, None
+    for the layers themselves (see `minigrad.layers.statistics`).
     """
 
-    __slots__ = ("recording", "scope", "observers", "recomputing", "kernels")
+    __slots__ = ("recording", "scope", "observers", "recomputing", "kernels", "statistics")
 
     def __init__(self, recording: bool, scope: Scope | None, observers: tuple[Any, ...], recomputing: bool,
-                 kernels: int) -> None:
+                 kernels: int, statistics: Any = None) -> None:
         self.recording, self.scope, self.observers = recording, scope, observers
-        self.recomputing, self.kernels = recomputing, kernels
+        self.recomputing, self.kernels, self.statistics = recomputing, kernels, statistics
 
     def replace(self, **changes: Any) -> Mode:
         """A copy of this mode with some fields changed."""
@@ -102,8 +105,10 @@ def is_grad_enabled() -> bool:
 def layer_path(scope: Scope | None) -> str:
     """The path of the layer being called, as `state_dict` writes it, and its class: ``"features.1 (BatchNorm2d)"``.
 
-    Empty outside every layer. The outermost layer has no name; only its class is shown.
+    Empty outside every layer. The outermost layer has no name; only its class is shown. Named steps are left out.
     """
+    while scope is not None and scope[2] == STEP:
+        scope = scope[0]
     if scope is None:
         return ""
     kind = scope[2]

@@ -6,22 +6,24 @@ itself names, so that nothing in this file or below it imports Tensor.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from minigrad.backend import Array, accumulation_dtype, as_array, astype, device_of, is_array, namespace
 from minigrad.errors import DeviceError, DtypeError, MinigradError, ShapeError
 from minigrad.graph import Node
-from minigrad.modes import current
+from minigrad.modes import STEP, current, switch
 from minigrad.versions import tick
 
-__all__ = ["Op", "Traced", "apply", "apply2", "inputs", "outputs", "restore", "sum_to", "total", "value"]
+__all__ = ["Op", "Traced", "apply", "apply2", "inputs", "outputs", "restore", "step", "sum_to", "total", "value"]
 
 ndarray = np.ndarray
 new = object.__new__
+F = TypeVar("F", bound=Callable[..., Any])
 _AS_IS = frozenset((ndarray, float, int, bool, type(None)))  # numbers stay Python numbers: NumPy keeps them weak
 
 
@@ -279,6 +281,24 @@ def restore(gradient: Any, like: tuple[tuple[int, ...], Any] | None) -> Any:
 def value(x: Any) -> Any:
     """The array of a Tensor, else `x`: for decisions that a text takes on values, never for derivatives."""
     return x.data if isinstance(x, Traced) else x
+
+
+def step(function: F) -> F:
+    """Name a part of a text. What it records on Tensors carries the name, as innermost entry of the scope.
+
+    So a graph can be shown in named steps first and in primitives second (see `minigrad.expansion`). On arrays, the
+    function runs as it is.
+    """
+
+    @functools.wraps(function)
+    def named(*args: Any) -> Any:
+        for x in args:
+            if isinstance(x, Traced):
+                with switch(scope=(current().scope, function.__name__, STEP)):
+                    return function(*args)
+        return function(*args)
+
+    return named  # type: ignore[return-value]
 
 
 # ------------------------------------------------------------------ errors

@@ -259,6 +259,9 @@ SPATIAL = [
          lambda x: ref.pool(x, np.mean, 0.0, **_POOL), batch=True),
 ]
 
+_MASK = np.array([[True, True, True, False], [True, False, False, False], [True, True, True, True]])
+_MASK_OF_FEATURES = np.array([[True, True, False, True], [True, False, False, True], [False, False, False, False]])
+
 NORMALIZATIONS = [
     Case("batch_norm", ops.batch_norm, [normal(6, 2)], ref.batch_norm, order=4),
     Case("batch_norm", ops.batch_norm, [normal(3, 2, 2, 2), normal(2), normal(2)], ref.batch_norm, option="images"),
@@ -272,6 +275,31 @@ NORMALIZATIONS = [
          lambda x, w, b: ref.layer_norm(x, 1, w, b), batch=True),
     Case("layer_norm", lambda x: ops.layer_norm(x, (3, 2)), [normal(2, 3, 2)], lambda x: ref.layer_norm(x, 2),
          option="two axes", batch=True),
+    Case("layer_norm", lambda x, w, b: ops.layer_norm(x, 4, w, b, mask=_MASK_OF_FEATURES),
+         [normal(3, 4), normal(4), normal(4)],
+         lambda x, w, b: ref.masked_norm(x, _MASK_OF_FEATURES, (1,), (4,), w, b), option="mask"),
+    Case("batch_norm", lambda x, w, b: ops.batch_norm(x, w, b, mask=_MASK)[0], [normal(3, 2, 4), normal(2), normal(2)],
+         lambda x, w, b: ref.masked_norm(x, _MASK[:, None], (0, 2), (1, 2, 1), w, b), option="mask"),
+    Case("batch_norm_inference", lambda *xs: ops.batch_norm_inference(*xs, mask=_MASK),
+         [normal(3, 2, 4), normal(2), positive(2), normal(2), normal(2)],
+         lambda *xs: ref.batch_norm_inference(*xs) * _MASK[:, None], option="mask"),
+    Case("instance_norm", ops.instance_norm, [normal(2, 2, 3), normal(2), normal(2)], ref.instance_norm),
+    Case("instance_norm", ops.instance_norm, [normal(2, 2, 2, 3)], ref.instance_norm, option="images"),
+    Case("group_norm", lambda x, w, b: ops.group_norm(x, 2, w, b), [normal(2, 4, 3), normal(4), normal(4)],
+         lambda x, w, b: ref.group_norm(x, 2, w, b), batch=True),
+    Case("group_norm", lambda x: ops.group_norm(x, 3), [normal(2, 6)], lambda x: ref.group_norm(x, 3),
+         option="features", batch=True),
+    Case("rms_norm", lambda x, w: ops.rms_norm(x, 4, w, 1e-5), [normal(3, 4), normal(4)],
+         lambda x, w: ref.rms_norm(x, 1, w), order=4, batch=True),
+    Case("rms_norm", lambda x: ops.rms_norm(x, (3, 2), None, 1e-5), [normal(2, 3, 2)], lambda x: ref.rms_norm(x, 2),
+         option="two axes", batch=True),
+    Case("local_response_norm", lambda x: ops.local_response_norm(x, 3, 0.5), [normal(2, 5)],
+         lambda x: ref.local_response_norm(x, 3, 0.5), order=4, batch=True),
+    Case("local_response_norm", lambda x: ops.local_response_norm(x, 4, 2.0, 0.5, 2.0), [normal(2, 5, 2)],
+         lambda x: ref.local_response_norm(x, 4, 2.0, 0.5, 2.0), option="even", batch=True),
+    Case("mean_square", lambda x: ops.mean_square(x, (0, 2)), [normal(3, 2, 2)],
+         lambda x: (x * x).mean((0, 2), keepdims=True)),
+    Case("inverse_std", lambda v: ops.inverse_std(v, 0.1), [positive(3, 2)], lambda v: 1 / np.sqrt(v + 0.1)),
     Case("moments", lambda x: ops.moments(x, (0, 2)), [normal(3, 2, 2)],
          lambda x: (x.mean((0, 2), keepdims=True), x.var((0, 2), keepdims=True))),
     Case("normalize", ops.normalize, [normal(3, 2), normal(1, 2), positive(1, 2)], lambda x, m, r: (x - m) * r,

@@ -93,3 +93,52 @@ def layer_norm(x, count, w=None, b=None, eps=1e-5):
     axes = tuple(range(-count, 0))
     y = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
     return _affine(y, w, b, x.shape[-count:])
+
+
+def group_norm(x, groups, w=None, b=None, eps=1e-5):
+    """Every group of every example by itself."""
+    y = np.empty_like(x)
+    size = x.shape[1] // groups
+    for n in range(x.shape[0]):
+        for g in range(groups):
+            part = x[n, g * size : (g + 1) * size]
+            y[n, g * size : (g + 1) * size] = (part - part.mean()) / np.sqrt(part.var() + eps)
+    return _affine(y, w, b, (1, x.shape[1], *(1,) * (x.ndim - 2)))
+
+
+def instance_norm(x, w=None, b=None, eps=1e-5):
+    """(y, mean, biased variance, 1/√(variance + eps))"""
+    axes = tuple(range(2, x.ndim))
+    mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    r = 1 / np.sqrt(variance + eps)
+    return _affine((x - mean) * r, w, b, (1, x.shape[1], *(1,) * (x.ndim - 2))), mean, variance, r
+
+
+def rms_norm(x, count, w=None, eps=1e-5):
+    """Over the last `count` axes."""
+    y = x / np.sqrt((x * x).mean(tuple(range(-count, 0)), keepdims=True) + eps)
+    return y if w is None else y * w
+
+
+def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
+    """Every channel by itself, with the neighbours that exist."""
+    y = np.empty_like(x)
+    for c in range(x.shape[1]):
+        window = x[:, max(0, c - size // 2) : c + (size - 1) // 2 + 1]
+        y[:, c] = x[:, c] / (k + alpha * (window**2).sum(1) / size) ** beta
+    return y
+
+
+def masked_norm(x, mask, axes, shape, w=None, b=None, eps=1e-5):
+    """Statistics of what the mask counts, set by set; 0 elsewhere."""
+    mask = np.broadcast_to(mask, x.shape)
+    y = np.zeros_like(x)
+    others = [i for i in range(x.ndim) if i not in axes]
+    for place in itertools.product(*(range(x.shape[i]) for i in others)):
+        key = [slice(None)] * x.ndim
+        for i, p in zip(others, place):
+            key[i] = p
+        counted = x[tuple(key)][mask[tuple(key)]]
+        if counted.size:
+            y[tuple(key)] = (x[tuple(key)] - counted.mean()) / np.sqrt(counted.var() + eps)
+    return np.where(mask, _affine(y, w, b, shape), 0.0)

@@ -59,9 +59,17 @@ from minigrad.ops.elementwise import (
     tanh,
 )
 from minigrad.ops.indexing import getitem, index_add
+from minigrad.ops.local_response import local_response_norm
 from minigrad.ops.loss import cross_entropy
 from minigrad.ops.matmul import linear, matmul
-from minigrad.ops.normalization import batch_norm, batch_norm_inference, layer_norm, moments, normalize, scale_shift
+from minigrad.ops.normalization import (
+    batch_norm,
+    batch_norm_inference,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from minigrad.ops.pooling import avg_pool, flat_indices, max_pool
 from minigrad.ops.random import dropout
 from minigrad.ops.reduction import logsumexp, max, mean, min, std, sum, var
@@ -78,6 +86,7 @@ from minigrad.ops.shape import (
     stack,
     swapaxes,
 )
+from minigrad.ops.statistics import inverse_std, mean_square, moments, normalize, scale_shift
 
 astype = cast  # the array API's name for it
 
@@ -85,10 +94,11 @@ __all__ = [
     "abs", "add", "astype", "avg_pool", "batch_norm", "batch_norm_inference", "broadcast_to", "cast", "clip",
     "clone", "concat", "convolution", "cos", "cross_entropy", "divide", "dropout", "equal", "erf", "exp",
     "expand_dims", "expm1", "flat_indices", "flatten", "full_like", "gelu", "getitem", "greater", "greater_equal",
-    "index_add", "isfinite", "isnan", "layer_norm", "leaky_relu", "less", "less_equal", "linear", "log", "log1p",
-    "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "matmul", "matrix_transpose", "max",
-    "max_pool", "maximum", "mean", "min", "minimum", "moments", "move", "moveaxis", "multiply", "negative",
-    "normalize", "not_equal", "ones_like", "permute_dims", "power", "relu", "reshape", "rsqrt", "scale_shift",
+    "group_norm", "index_add", "instance_norm", "inverse_std", "isfinite", "isnan", "layer_norm", "leaky_relu",
+    "less", "less_equal", "linear", "local_response_norm", "log", "log1p", "log_softmax", "logical_and",
+    "logical_not", "logical_or", "logsumexp", "matmul", "matrix_transpose", "max", "max_pool", "maximum", "mean",
+    "mean_square", "min", "minimum", "moments", "move", "moveaxis", "multiply", "negative", "normalize",
+    "not_equal", "ones_like", "permute_dims", "power", "relu", "reshape", "rms_norm", "rsqrt", "scale_shift",
     "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "sqrt", "square", "squeeze", "stack", "std",
     "stop_gradient", "subtract", "sum", "swapaxes", "tanh", "var", "where", "zeros_like",
 ]
