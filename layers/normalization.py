@@ -1,229 +1,101 @@
-"""The normalizations: BatchNorm with its running statistics, and LayerNorm."""
+"""The normalizations without running statistics, and the base of all: LayerNorm, GroupNorm, RMSNorm, local response."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Container, Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from minigrad import functional as F
-from minigrad import ops
-from minigrad.backend import Array, Device, accumulation_dtype, as_array
-from minigrad.errors import ArgumentError, ShapeError, StateError
+from minigrad.backend import Device
+from minigrad.errors import ArgumentError, ShapeError
 from minigrad.functional.arguments import whole_number
 from minigrad.layers.module import Module
-from minigrad.layers.statistics import StatsUpdate, nonfinite_channels
-from minigrad.modes import current, layer_path
-from minigrad.op import value
-from minigrad.tensor import Buffer, Parameter
+from minigrad.ops.normalization import check_groups
+from minigrad.tensor import Parameter
 
-__all__ = ["BatchNorm", "BatchNorm1d", "BatchNorm2d", "LayerNorm"]
+__all__ = ["GroupNorm", "LayerNorm", "LocalResponseNorm", "Normalization", "RMSNorm"]
 
 
-class BatchNorm(Module):
-    """Normalize each channel over the batch and all places; input (N, C) or (N, C, …).
+class Normalization(Module):
+    """Base of the normalizations: γ (`weight`, at first 1) and β (`bias`, at first 0), either of which may be absent.
 
-        y = γ·(x − μ) / √(σ² + ε) + β                          (Ioffe & Szegedy, arXiv:1502.03167)
-
-    In training μ and σ² are the mean and the *biased* variance of the batch, and the layer then moves its running
-    averages towards them, with the *unbiased* variance (see `StatsUpdate.applied`). In evaluation μ and σ² are the
-    running averages, and nothing is written.
-
-    Parameters
-    ----------
-    num_features : int
-        C, at least 1.
-    eps : float
-        ε ≥ 0, under the root.
-    momentum : float or None
-        The weight of the *new* batch in the running averages, from 0 to 1. (Keras calls the weight of the old average
-        momentum: its 0.99 is 0.01 here.) None makes them the plain average over all batches.
-    affine : bool
-        Whether there are γ (`weight`, at first 1) and β (`bias`, at first 0).
-    track_running_stats : bool
-        Whether there are running statistics. Without them the batch's are used in evaluation as well.
-    device, dtype
-        Where, and of which type, the parameters are. Running statistics are float32 at least.
-    bias : bool
-        Whether an affine layer has β.
-
-    Attributes
-    ----------
-    running_mean, running_var : Buffer of shape (C,), or None
-        At first 0 and 1. Every update binds new arrays to them, so graphs recorded earlier stay right.
-    num_batches_tracked : Buffer, int64 without axes, or None
-        The number of updates.
-    dropped_updates : int
-        The number of batches whose statistics were not finite, or too large for the buffers. They change nothing, and
-        the first one warns.
-
-    Raises
-    ------
-    ShapeError
-        When called: the rank or number of channels is wrong, or in training there is only one value per channel. It
-        names the layer, and the running statistics stay as they are.
-
-    Notes
-    -----
-    Whether the running statistics are updated depends on the mode of the layer alone: not on `no_grad`, nor on whether
-    parameters are frozen. An empty batch is let through and updates nothing; neither does a forward pass that is only
-    repeated to recompute values.
-
-    Examples
-    --------
-    >>> from minigrad import Tensor
-    >>> from minigrad.layers import BatchNorm1d
-    >>> norm = BatchNorm1d(1)
-    >>> norm(Tensor([[1.0], [3.0]])).tolist()
-    [[-0.9999949932098389], [0.9999949932098389]]
-    >>> round(norm.running_mean.item(), 6), round(norm.running_var.item(), 6)    # 0.9·0 + 0.1·2 and 0.9·1 + 0.1·2
-    (0.2, 1.1)
+    A subclass says in `sharing` which elements share a statistic.
     """
 
-    ranks: ClassVar[Container[int]] = range(2, 65)
-    shape_text: ClassVar[str] = "(N, C) or (N, C, …)"
     weight: Parameter | None
     bias: Parameter | None
-    running_mean: Buffer | None
-    running_var: Buffer | None
-    num_batches_tracked: Buffer | None
+    eps: float | None
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-                 track_running_stats: bool = True, device: str | Device | None = None, dtype: Any = np.float32, *,
-                 bias: bool = True) -> None:
-        super().__init__()
-        num_features = whole_number(num_features, type(self).__name__, "num_features")
+    def _check_eps(self, eps: float) -> None:
         if not eps >= 0:
             raise ArgumentError(type(self).__name__, got=f"eps={eps}", wanted="eps ≥ 0")
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise ArgumentError(type(self).__name__, got=f"momentum={momentum}", wanted="from 0 to 1, or None")
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.dropped_updates = 0
-        ones, zeros = np.ones(num_features, dtype), np.zeros(num_features, dtype)
-        self.register_parameter("weight", Parameter(ones, device=device) if affine else None)
-        self.register_parameter("bias", Parameter(zeros, device=device) if affine and bias else None)
-        wide = accumulation_dtype(dtype)
-        starts = {"running_mean": zeros.astype(wide), "running_var": ones.astype(wide),
-                  "num_batches_tracked": np.zeros((), np.int64)}
-        for name, start in starts.items():
-            self.register_buffer(name, Buffer(start, device=device) if track_running_stats else None)
+
+    def _add_parameters(self, shape: tuple[int, ...], weight: bool, bias: bool, device: str | Device | None,
+                        dtype: Any) -> None:
+        ones, zeros = np.ones(shape, dtype), np.zeros(shape, dtype)
+        self.register_parameter("weight", Parameter(ones, device=device) if weight else None)
+        self.register_parameter("bias", Parameter(zeros, device=device) if bias else None)
 
     @property
     def affine(self) -> bool:
         """Whether there is γ."""
         return self.weight is not None
 
-    @property
-    def track_running_stats(self) -> bool:
-        """Whether there are running statistics: decided when the layer is made, so that it cannot be half switched."""
-        return self.running_mean is not None and self.running_var is not None
-
-    @track_running_stats.setter
-    def track_running_stats(self, track: bool) -> None:
-        raise ArgumentError(f"{type(self).__name__}.track_running_stats", got=f"{track} for an existing layer",
-                            wanted="the argument of the constructor",
-                            hint="To use the batch's statistics alone, set running_mean and running_var to None; "
-                                 "to leave the running ones as they are, call eval()")
-
-    def forward(self, x: Any) -> Any:
-        """Normalize `x`; in training, update the running statistics afterwards."""
-        shape = x.shape
-        if len(shape) not in self.ranks or shape[1] != self.num_features:
-            raise ShapeError("forward", got=f"input of shape {tuple(shape)}",
-                             wanted=f"{self.shape_text} with C = {self.num_features}")
-        if not self.training and self.running_mean is not None and self.running_var is not None:
-            return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
-        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps)
-        if self.training and self.running_mean is not None and not current().recomputing:
-            count = value(y).size // self.num_features
-            if count:  # an empty batch says nothing
-                self._commit(StatsUpdate(value(mean).reshape(-1), value(variance).reshape(-1), count))
-        return y
-
-    def _commit(self, update: StatsUpdate) -> None:
-        """Move the running averages towards a batch, or drop it if they would not be finite."""
-        mean, variance, seen = self.running_mean, self.running_var, self.num_batches_tracked
-        if mean is None or variance is None:
-            return
-        batches = None if seen is None else as_array(seen.data + 1)  # the sum of 0-dimensional arrays is a number
-        momentum = self.momentum
-        if momentum is None:
-            if batches is None:
-                raise StateError("num_batches_tracked", got="None", wanted="a count, for the average over all batches")
-            momentum = 1 / int(batches)
-        new_mean, new_variance = update.applied(mean.data, variance.data, momentum)
-        bad = nonfinite_channels(new_mean, new_variance)
-        if bad:
-            self._drop(bad)
-            return
-        mean.data, variance.data = new_mean, new_variance
-        if seen is not None:
-            seen.data = batches
-
-    def _drop(self, channels: list[int]) -> None:
-        """Count a batch that is not averaged, and warn of the first."""
-        self.dropped_updates += 1
-        if self.dropped_updates == 1:
-            more = f" and {len(channels) - 10} more" if len(channels) > 10 else ""
-            where = layer_path(current().scope) or type(self).__name__
-            shown = ", ".join(map(str, channels[:10])) + more
-            warnings.warn(
-                f"{where}: the statistics of this batch are not finite, or too large for the buffers, in channels "
-                f"{shown}; the running statistics stay as they are. Further batches of this kind are only counted, in "
-                f"dropped_updates.", RuntimeWarning, stacklevel=2)
-
-    @property
-    def optional_state(self) -> tuple[str, ...]:
-        """Checkpoints of PyTorch before 0.4.1 lack the number of batches, which only a cumulative average needs."""
-        return () if self.momentum is None else ("num_batches_tracked",)
-
-    def _dtype_for(self, name: str, dtype: Any) -> Any:
-        return dtype if name in ("weight", "bias") else accumulation_dtype(dtype)
-
-    def reset_running_stats(self) -> None:
-        """Start the running statistics again: mean 0, variance 1, no batches."""
-        for buffer, start in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
-            if buffer is not None:
-                buffer.data = _filled_like(buffer.data, start)
-
     def reset_parameters(self) -> None:
-        """Start again: γ = 1, β = 0, and `reset_running_stats`."""
-        self.reset_running_stats()
+        """Start again: γ = 1, β = 0."""
         if self.weight is not None:
             self.weight.assign(1)
         if self.bias is not None:
             self.bias.assign(0)
 
-    def extra_repr(self) -> str:
-        """Hyper-parameters."""
-        return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-                f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}")
+    def sharing(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Which elements of an input of `shape` share a statistic.
+
+        Returns
+        -------
+        view : tuple of int
+            A shape to view the input in,
+        axes : tuple of int
+            and the axes of that view over which a statistic is taken.
+
+        Raises
+        ------
+        ShapeError
+            The layer does not take such an input.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say which elements share a statistic")
 
 
-def _filled_like(array: Array, fill: float) -> Array:
-    """A new array of the same shape, dtype and device."""
-    new = array.copy()
-    new[...] = fill
-    return new
+def _lengths(kind: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    """`normalized_shape` as a tuple, checked."""
+    lengths = normalized_shape if isinstance(normalized_shape, Iterable) else [normalized_shape]
+    shape = tuple(whole_number(length, kind, "normalized_shape") for length in lengths)
+    if not shape:
+        raise ArgumentError(kind, got="normalized_shape=()", wanted="at least one length")
+    return shape
 
 
-class BatchNorm1d(BatchNorm):
-    """`BatchNorm` for features (N, C) and sequences (N, C, L)."""
+class _OverLastAxes(Normalization):
+    """What LayerNorm and RMSNorm share: statistics over the last axes of each example."""
 
-    ranks = (2, 3)
-    shape_text = "(N, C) or (N, C, L)"
+    normalized_shape: tuple[int, ...]
+
+    @property
+    def elementwise_affine(self) -> bool:
+        """Whether there is γ."""
+        return self.weight is not None
+
+    def sharing(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        lead = len(shape) - len(self.normalized_shape)
+        if lead < 0 or tuple(shape[lead:]) != self.normalized_shape:
+            raise ShapeError(f"{type(self).__name__}.sharing", got=f"shape {shape}",
+                             wanted=f"last axes of {self.normalized_shape}")
+        return shape, tuple(range(lead, len(shape)))
 
 
-class BatchNorm2d(BatchNorm):
-    """`BatchNorm` for images (N, C, H, W)."""
-
-    ranks = (4,)
-    shape_text = "(N, C, H, W)"
-
-
-class LayerNorm(Module):
+class LayerNorm(_OverLastAxes):
     """Normalize each example over its last axes (Ba, Kiros & Hinton, arXiv:1607.06450); input (…, *normalized_shape).
 
         y = γ·(x − μ) / √(σ² + ε) + β        with μ and the biased σ² over the last axes
@@ -256,40 +128,189 @@ class LayerNorm(Module):
     [[-1.0, 1.0], [-1.0, 1.0]]
     """
 
-    weight: Parameter | None
-    bias: Parameter | None
+    eps: float
 
     def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
                  bias: bool = True, device: str | Device | None = None, dtype: Any = np.float32) -> None:
         super().__init__()
-        lengths = normalized_shape if isinstance(normalized_shape, Iterable) else [normalized_shape]
-        shape = tuple(whole_number(length, "LayerNorm", "normalized_shape") for length in lengths)
-        if not shape:
-            raise ArgumentError("LayerNorm", got="normalized_shape=()", wanted="at least one length")
-        if not eps >= 0:
-            raise ArgumentError("LayerNorm", got=f"eps={eps}", wanted="eps ≥ 0")
-        self.normalized_shape, self.eps = shape, eps
-        affine = elementwise_affine
-        self.register_parameter("weight", Parameter(np.ones(shape, dtype), device=device) if affine else None)
-        self.register_parameter("bias", Parameter(np.zeros(shape, dtype), device=device) if affine and bias else None)
+        self._check_eps(eps)
+        self.normalized_shape, self.eps = _lengths("LayerNorm", normalized_shape), eps
+        self._add_parameters(self.normalized_shape, elementwise_affine, elementwise_affine and bias, device, dtype)
 
-    @property
-    def elementwise_affine(self) -> bool:
-        """Whether there is γ."""
-        return self.weight is not None
-
-    def forward(self, x: Any) -> Any:
-        """Normalize `x`."""
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def reset_parameters(self) -> None:
-        """Start again: γ = 1, β = 0."""
-        if self.weight is not None:
-            self.weight.assign(1)
-        if self.bias is not None:
-            self.bias.assign(0)
+    def forward(self, x: Any, mask: Any = None) -> Any:
+        """Normalize `x`; what a `mask` (see `minigrad.functional.layer_norm`) does not count stays out and gives 0."""
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps, mask=mask)
 
     def extra_repr(self) -> str:
         """Hyper-parameters."""
         return (f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
                 f"bias={self.bias is not None}")
+
+
+class RMSNorm(_OverLastAxes):
+    """Divide each example by its root mean square over the last axes; input (…, *normalized_shape).
+
+        y = γ·x / √(⟨x²⟩ + ε)                              (Zhang & Sennrich, arXiv:1910.07467)
+
+    It does not centre: a LayerNorm without its mean. Training and evaluation are the same.
+
+    Parameters
+    ----------
+    normalized_shape : int or sequence of int
+        The lengths of the last axes.
+    eps : float, optional
+        ε ≥ 0, under the root. None means the spacing of the dtype in which the mean is taken, at 1: 1.2e-7 in float32.
+    elementwise_affine : bool
+        Whether there is γ (`weight`, at first 1), of shape `normalized_shape`.
+    device, dtype
+        Where, and of which type, the parameter is.
+
+    Raises
+    ------
+    ShapeError
+        When called: the last axes of the input are not `normalized_shape`.
+
+    Examples
+    --------
+    >>> from minigrad import Tensor
+    >>> from minigrad.layers import RMSNorm
+    >>> print(RMSNorm(2)(Tensor([[3.0, 4.0]])).numpy().round(4))    # divided by √12.5
+    [[0.8485 1.1314]]
+    """
+
+    def __init__(self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True,
+                 device: str | Device | None = None, dtype: Any = np.float32) -> None:
+        super().__init__()
+        self._check_eps(0.0 if eps is None else eps)
+        self.normalized_shape, self.eps = _lengths("RMSNorm", normalized_shape), eps
+        self._add_parameters(self.normalized_shape, elementwise_affine, False, device, dtype)
+        del self.bias  # torch's has none, not even an absent one
+
+    def forward(self, x: Any) -> Any:
+        """Divide `x` by its root mean square."""
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+    def reset_parameters(self) -> None:
+        """Start again: γ = 1."""
+        if self.weight is not None:
+            self.weight.assign(1)
+
+    def extra_repr(self) -> str:
+        """Hyper-parameters."""
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class GroupNorm(Normalization):
+    """Normalize groups of neighbouring channels of each example (Wu & He, arXiv:1803.08494); input (N, C) or (N, C, …).
+
+        y = γ·(x − μ) / √(σ² + ε) + β        with μ and the biased σ² over the C/G channels of a group and all places
+
+    Batches play no part: training and evaluation are the same. One group makes it a LayerNorm over channels and places
+    with γ and β per channel, C groups an InstanceNorm.
+
+    Parameters
+    ----------
+    num_groups : int
+        G; group g has the channels g·C/G to (g + 1)·C/G − 1.
+    num_channels : int
+        C.
+    eps : float
+        ε ≥ 0, under the root.
+    affine : bool
+        Whether there are γ (`weight`, at first 1) and β (`bias`, at first 0), of shape (C,).
+    device, dtype
+        Where, and of which type, the parameters are.
+    bias : bool
+        Whether an affine layer has β.
+
+    Raises
+    ------
+    ArgumentError
+        G does not divide C; the message lists the numbers that do.
+    ShapeError
+        When called: the number of channels is not C, or the whole batch has one value per group, as in torch.
+
+    Examples
+    --------
+    >>> from minigrad import Tensor
+    >>> from minigrad.layers import GroupNorm
+    >>> GroupNorm(2, 4)(Tensor([[1.0, 3.0, 0.0, 200.0]])).numpy().round(3).tolist()
+    [[-1.0, 1.0, -1.0, 1.0]]
+    >>> GroupNorm(3, 4)
+    Traceback (most recent call last):
+    ...
+    minigrad.errors.ArgumentError: GroupNorm: got 3 groups for 4 channels; wanted a number that divides 4: 1, 2, 4
+    """
+
+    eps: float
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
+                 device: str | Device | None = None, dtype: Any = np.float32, *, bias: bool = True) -> None:
+        super().__init__()
+        self._check_eps(eps)
+        num_channels = whole_number(num_channels, "GroupNorm", "num_channels")
+        num_groups = whole_number(num_groups, "GroupNorm", "num_groups")
+        check_groups("GroupNorm", num_groups, num_channels)
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self._add_parameters((num_channels,), affine, affine and bias, device, dtype)
+
+    def _check_shape(self, where: str, shape: tuple[int, ...]) -> None:
+        if len(shape) < 2 or shape[1] != self.num_channels:
+            raise ShapeError(where, got=f"input of shape {tuple(shape)}",
+                             wanted=f"(N, C) or (N, C, …) with C = {self.num_channels}")
+
+    def forward(self, x: Any) -> Any:
+        """Normalize `x`."""
+        self._check_shape("forward", x.shape)
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def sharing(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        self._check_shape("GroupNorm.sharing", shape)
+        view = (shape[0], self.num_groups, self.num_channels // self.num_groups, *shape[2:])
+        return view, tuple(range(2, len(view)))
+
+    def extra_repr(self) -> str:
+        """Hyper-parameters."""
+        return (f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+                f"bias={self.bias is not None}")
+
+
+class LocalResponseNorm(Module):
+    """Divide each element by the energy of its neighbours in other channels; input (N, C) or (N, C, …).
+
+        y = x / (k + α·⟨x²⟩)^β        with the mean over `size` neighbouring channels, missing ones counting as 0
+
+    (Krizhevsky, Sutskever & Hinton, 2012, section 3.3, whose α is this one divided by `size`.) Training and evaluation
+    are the same, and there are no parameters.
+
+    Parameters
+    ----------
+    size : int
+        The number of channels in a window: size // 2 before the channel itself, (size − 1) // 2 behind it.
+    alpha, beta, k : float
+
+    Raises
+    ------
+    ArgumentError
+        `size` is below 1.
+
+    Examples
+    --------
+    >>> from minigrad import Tensor
+    >>> from minigrad.layers import LocalResponseNorm
+    >>> print(LocalResponseNorm(1, alpha=1.0, beta=0.5)(Tensor([[0.0, 3.0]])).numpy().round(4))    # 3 / √(1 + 9)
+    [[0.     0.9487]]
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        size = whole_number(size, "LocalResponseNorm", "size")
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Any) -> Any:
+        """Normalize `x`."""
+        return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        """Hyper-parameters."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

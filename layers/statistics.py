@@ -1,15 +1,27 @@
-"""What a batch says about the running statistics of a BatchNorm layer, as plain arrays."""
+"""Running statistics as objects: what a batch says (`StatsUpdate`), and who decides what becomes of it.
+
+A normalization in training makes a `StatsUpdate` out of its batch. Ordinarily the layer commits it at once. Inside
+
+    with frozen_statistics(model): ...                 it is discarded
+    with accumulate_statistics(model): ...             updates are merged, and committed once at the end
+    with withhold_statistics(model) as held: ...       they are merged and held, to be looked at, committed or dropped
+
+so what a forward pass does to the buffers is decided by whoever calls it.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
-from minigrad.backend import Array, astype, namespace
+from minigrad.backend import Array, astype, is_array, namespace
+from minigrad.modes import current, enter, leave
 
-__all__ = ["StatsUpdate", "nonfinite_channels"]
+__all__ = ["InstanceStatsUpdate", "StatisticsLedger", "StatsUpdate", "accumulate_statistics", "frozen_statistics",
+           "nonfinite_channels", "withhold_statistics"]
 
 
 @dataclass(frozen=True)
@@ -22,13 +34,13 @@ class StatsUpdate:
         ⟨x⟩.
     variance : (C,) array
         The biased variance, ⟨(x − μ)²⟩: the mean of squares, divided by m.
-    count : int
-        m, the number of values per channel; at least 2.
+    count : int, or (C,) integer array
+        m, the number of values per channel; different ones only under a mask. At least 2 to be applied.
     """
 
     mean: Array
     variance: Array
-    count: int
+    count: Any
 
     def applied(self, running_mean: Array, running_var: Array, momentum: float) -> tuple[Array, Array]:
         """New running averages, in new arrays of the old ones' dtypes.
@@ -60,6 +72,51 @@ class StatsUpdate:
             variance = running_var * kept + self.variance * unbiased
             return astype(mean, running_mean.dtype), astype(variance, running_var.dtype)
 
+    def merged(self, other: StatsUpdate) -> StatsUpdate:
+        """The statistics of both batches together, in float64 (Chan, Golub & LeVeque, 1979).
+
+            n = n₁ + n₂    δ = μ₂ − μ₁    μ = μ₁ + δ·n₂/n    n·σ² = n₁·σ₁² + n₂·σ₂² + δ²·n₁·n₂/n
+
+        Batches of one value, or none, may be merged too.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> x = np.array([[1.0], [2.0], [6.0], [7.0]])
+        >>> parts = [StatsUpdate(p.mean(0), p.var(0), len(p)) for p in (x[:1], x[1:])]
+        >>> parts[0].merged(parts[1])
+        StatsUpdate(mean=array([4.]), variance=array([6.5]), count=4)
+        """
+        n = self.count + other.count
+        if not is_array(n) and n == 0:
+            return self
+        part = other.count / (namespace(n).maximum(n, 1) if is_array(n) else n)
+        delta = astype(other.mean, np.float64) - self.mean
+        variance = astype(self.variance, np.float64) * (1 - part) + astype(other.variance, np.float64) * part
+        return StatsUpdate(self.mean + delta * part, variance + delta * delta * (part * (1 - part)), n)
+
+
+@dataclass(frozen=True)
+class InstanceStatsUpdate(StatsUpdate):
+    """Statistics of each example by itself, averaged over the examples: InstanceNorm's.
+
+    Attributes
+    ----------
+    examples : int
+        Over how many examples `mean` and `variance` are averages; `count` is the number of values of one.
+    """
+
+    examples: int = 1
+
+    def merged(self, other: StatsUpdate) -> StatsUpdate:
+        """The averages over the examples of both batches. `count` is taken from the first."""
+        assert isinstance(other, InstanceStatsUpdate)
+        n = self.examples + other.examples
+        part = other.examples / n
+        mean, variance = (astype(a, np.float64) * (1 - part) + b * part
+                          for a, b in ((self.mean, other.mean), (self.variance, other.variance)))
+        return InstanceStatsUpdate(mean, variance, self.count, n)
+
 
 def nonfinite_channels(mean: Array, variance: Array) -> list[int]:
     """The channels in which one of two (C,) arrays is infinite or NaN."""
@@ -70,3 +127,158 @@ def nonfinite_channels(mean: Array, variance: Array) -> list[int]:
             return []
     xp = namespace(mean)
     return [int(c) for c in xp.nonzero(~(xp.isfinite(mean) & xp.isfinite(variance)))[0]]
+
+
+class Tracking(Protocol):
+    """A layer with running statistics, as a ledger sees it."""
+
+    def previewed(self, update: StatsUpdate, momentum: float | None = None,
+                  batches: int = 1) -> tuple[Array, Array]:
+        """The running averages that a commit would bring."""
+
+    def commit(self, update: StatsUpdate, momentum: float | None = None, batches: int = 1) -> bool:
+        """Move the running averages; returns whether they were."""
+
+    def acceptable(self, update: StatsUpdate) -> bool:
+        """Whether an update is finite; if not, the layer has refused or counted it."""
+
+
+class StatisticsLedger:
+    """Receives the updates of running statistics inside its `with` block, in place of the layers.
+
+    Made by `frozen_statistics`, `accumulate_statistics` and `withhold_statistics`. Blocks may be nested: the innermost
+    one that includes a layer decides about it.
+
+    Attributes
+    ----------
+    updates : dict from layer to (StatsUpdate, int)
+        For each layer the merged update, and the number of batches in it.
+    """
+
+    def __init__(self, model: Any = None, keep: bool = True, commit_at_end: bool = False) -> None:
+        self.names = None if model is None else {layer: name for name, layer in model.named_modules()}
+        self.keep, self.commit_at_end = keep, commit_at_end
+        self.updates: dict[Any, tuple[StatsUpdate, int]] = {}
+        self.outer: StatisticsLedger | None = None
+        self._tokens: list[Any] = []
+
+    def __enter__(self) -> StatisticsLedger:
+        mode = current()
+        self.outer = mode.statistics if mode.statistics is not self else self.outer
+        self._tokens.append(enter(mode.replace(statistics=self)))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        leave(self._tokens.pop())
+        if not self.commit_at_end:
+            return
+        if kind is None:
+            self.commit()
+        else:
+            self.drop()
+
+    def takes(self, layer: Any) -> bool:
+        """Whether this block decides about a layer."""
+        return self.names is None or layer in self.names
+
+    def receive(self, layer: Tracking, update: StatsUpdate) -> None:
+        """Merge an update with those of the same layer; one that is not finite is left out by the layer's policy."""
+        if not self.keep or not layer.acceptable(update):
+            return
+        held = self.updates.get(layer)
+        self.updates[layer] = (update, 1) if held is None else (held[0].merged(update), held[1] + 1)
+
+    def preview(self, momentum: float | None = None) -> dict[str, tuple[Array, Array]]:
+        """By layer path: the running mean and variance that `commit` would bring. Nothing changes."""
+        names = self.names or {}
+        return {names.get(layer, f"{type(layer).__name__} {i}"): layer.previewed(update, momentum, 1)
+                for i, (layer, (update, _)) in enumerate(self.updates.items())}
+
+    def commit(self, momentum: float | None = None, each: bool = False) -> None:
+        """Move every layer's running averages by its merged update, as if it were one batch, and forget the updates.
+
+        Parameters
+        ----------
+        momentum : float, optional
+            The weight of the update, in place of the layer's own; 1 replaces the averages.
+        each : bool
+            Let `num_batches_tracked` grow by the number of batches merged, in place of 1.
+        """
+        updates, self.updates = self.updates, {}
+        for layer, (update, batches) in updates.items():
+            layer.commit(update, momentum, batches if each else 1)
+
+    def drop(self) -> None:
+        """Forget the updates."""
+        self.updates = {}
+
+
+def frozen_statistics(model: Any = None) -> StatisticsLedger:
+    """Inside the block, training passes leave the running statistics as they are.
+
+    Parameters
+    ----------
+    model : Module, optional
+        Concern only the layers of this model; else all.
+
+    Examples
+    --------
+    >>> import minigrad
+    >>> from minigrad.layers import BatchNorm1d, frozen_statistics
+    >>> norm = BatchNorm1d(2)
+    >>> with frozen_statistics():
+    ...     y = norm(minigrad.ones(4, 2))
+    >>> norm.num_batches_tracked.item()
+    0
+    """
+    return StatisticsLedger(model, keep=False)
+
+
+def accumulate_statistics(model: Any = None) -> StatisticsLedger:
+    """Inside the block, updates are merged per layer; at its end they are committed once, as those of one large batch.
+
+    For gradient accumulation: k micro-batches then move the running statistics of a layer exactly as one batch of all
+    their inputs would. (The *outputs* are still those of micro-batches: each was normalized by itself.) If the block
+    ends by an exception, nothing is committed.
+
+    Parameters
+    ----------
+    model : Module, optional
+        Concern only the layers of this model; else all.
+
+    Examples
+    --------
+    >>> import minigrad
+    >>> from minigrad.layers import BatchNorm1d, accumulate_statistics
+    >>> norm = BatchNorm1d(1, momentum=1.0)
+    >>> with accumulate_statistics(norm):
+    ...     for micro_batch in ([[0.0], [2.0]], [[4.0], [6.0]]):
+    ...         y = norm(minigrad.tensor(micro_batch))
+    >>> norm.running_mean.item(), norm.num_batches_tracked.item()
+    (3.0, 1)
+    """
+    return StatisticsLedger(model, commit_at_end=True)
+
+
+def withhold_statistics(model: Any = None) -> StatisticsLedger:
+    """Inside the block, updates are merged and held. Afterwards the ledger can `preview`, `commit` or `drop` them.
+
+    For steps that may be thrown away, such as one whose loss overflowed under a loss scaler.
+
+    Parameters
+    ----------
+    model : Module, optional
+        Concern only the layers of this model; else all.
+
+    Examples
+    --------
+    >>> import minigrad
+    >>> from minigrad.layers import BatchNorm1d, withhold_statistics
+    >>> norm = BatchNorm1d(1, momentum=1.0)
+    >>> with withhold_statistics(norm) as held:
+    ...     y = norm(minigrad.tensor([[0.0], [2.0]]))
+    >>> norm.running_mean.item(), held.preview()[""][0].tolist()
+    (0.0, [1.0])
+    >>> held.drop()
+    """
+    return StatisticsLedger(model)

@@ -44,6 +44,16 @@ class Observer:
         input_gradients : per input the gradient through *this* node alone, in the input's shape, or None
         """
 
+    def statistics(self, layer: Any, scope: Any, update: Any) -> None:
+        """A layer in training has taken the statistics of its batch.
+
+        Parameters
+        ----------
+        layer : the layer, whose buffers have moved unless a ledger withholds the update
+        scope : the layers being called
+        update : StatsUpdate
+        """
+
 
 def observe(observer: Any) -> switch:
     """Tell `observer` of every operation inside the block: ``with observe(Timer()) as …``."""

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from minigrad.errors import DtypeError
-from minigrad.layers import normalization
 from minigrad.layers.module import Module
+from minigrad.layers.normalization import Normalization
 from minigrad.optim.options import Options, at_least_zero
 from minigrad.tensor import Tensor
 
 __all__ = ["parameter_groups"]
-
-NORMALIZATIONS = tuple(
-    kind for kind in vars(normalization).values()
-    if isinstance(kind, type) and issubclass(kind, Module) and kind.__module__ == normalization.__name__
-)
 
 
 def parameter_groups(model: Module, weight_decay: float) -> list[Options]:
@@ -64,7 +59,7 @@ def parameter_groups(model: Module, weight_decay: float) -> list[Options]:
     for path, layer in model.named_modules():
         for name, parameter in layer.named_parameters(recurse=False):
             names.setdefault(parameter, f"{path}.{name}" if path else name)
-            if isinstance(layer, NORMALIZATIONS) or name == "bias" or parameter.ndim < 2:
+            if isinstance(layer, Normalization) or name == "bias" or parameter.ndim < 2:
                 exempt.add(parameter)
     decayed = [p for p in names if p not in exempt]
     kept = [p for p in names if p in exempt]

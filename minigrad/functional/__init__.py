@@ -17,12 +17,19 @@ from minigrad.functional.activation import (
 from minigrad.functional.convolution import conv2d
 from minigrad.functional.dropout import dropout
 from minigrad.functional.loss import cross_entropy, mse_loss
-from minigrad.functional.normalization import batch_norm, layer_norm
+from minigrad.functional.normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
 from minigrad.functional.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from minigrad.ops import linear
 
 __all__ = [
-    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv2d", "cross_entropy", "dropout", "gelu", "layer_norm",
-    "leaky_relu", "linear", "log_softmax", "max_pool2d", "mse_loss", "relu", "sigmoid", "silu", "softmax", "softplus",
-    "tanh",
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv2d", "cross_entropy", "dropout", "gelu", "group_norm",
+    "instance_norm", "layer_norm", "leaky_relu", "linear", "local_response_norm", "log_softmax", "max_pool2d",
+    "mse_loss", "relu", "rms_norm", "sigmoid", "silu", "softmax", "softplus", "tanh",
 ]

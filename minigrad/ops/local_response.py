@@ -19,7 +19,7 @@ __all__ = ["local_response_norm"]
 
 @step
 def window_mean(x: Any, before: int, after: int) -> Any:
-    """At every channel (axis 1) the sum from `before` channels before it to `after` behind it, divided by their number.
+    """At every channel (axis 1) the sum from `before` channels before to `after` behind it, divided by their number.
 
     Channels that do not exist count as 0.
     """

@@ -36,48 +36,16 @@ from minigrad.ops.statistics import inverse_std, kept_where, mean_square, moment
 __all__ = ["batch_norm", "batch_norm_inference", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
 
 
-class Normalization(Op):
-    """(y, μ, σ², r) = (γ·x̂ + β, ⟨x⟩, ⟨(x − μ)²⟩, (σ² + ε)^−½);   gradients: at the head of this file
-
-    axes : the axes over which statistics are shared
-    param_shape : the shape in which γ and β broadcast against x
-    """
+class _Family(Op):
+    """What all share: the axes of statistics, the shape of the parameters, ε, and the way back through statistics."""
 
     __slots__ = ("axes", "param_shape", "eps", "_parameter")
     _parameter: tuple[int, ...]
-    n_out = 4
     broadcasts = True  # γ and β against x, and they may differ from it and from each other in dtype
-    keeps = inputs(0, when=(0, 1)) + inputs(1, when=0) + outputs(1, 3, when=(0, 1))
     centred: ClassVar[bool] = True
 
     def __init__(self, axes, param_shape, eps):
         self.axes, self.param_shape, self.eps = axes, param_shape, eps
-
-    def forward(self, x, weight, bias, mask=None):
-        self._remember(weight, bias)
-        mean, variance = moments(x, self.axes, mask)
-        rstd = inverse_std(variance, self.eps)
-        y = scale_shift(normalize(cast(x, mean.dtype), mean, rstd), weight, bias, self.param_shape)
-        return cast(kept_where(y, mask), x.dtype), mean, variance, rstd
-
-    def backward(self, saved, needs, gy, gmean, gvariance, grstd):
-        x, weight, mean, rstd, *masked = saved
-        mask = masked[0] if masked else None
-        gx = gweight = gbias = None
-        if gy is not None:
-            gy = kept_where(cast(gy, accumulation_dtype(value(gy).dtype)), mask)
-            if needs[0] or needs[1]:
-                xhat = kept_where(normalize(cast(x, mean.dtype), mean, rstd), mask)
-            if needs[0]:
-                gx = self._through_y(gy, xhat, weight, rstd, mask)
-            if needs[1]:
-                gweight = self._to_parameter(gy * xhat)
-            if needs[2]:
-                gbias = self._to_parameter(gy)
-        if needs[0]:
-            gx = self._through_statistics(gx, x, mean, rstd, mask, gmean, gvariance, grstd)
-            gx = gx if gx is None else kept_where(gx, mask)
-        return (gx, gweight, gbias, None)[: len(needs)]
 
     def _remember(self, weight, bias):
         """The shape of γ and β, for their gradients."""
@@ -118,6 +86,44 @@ class Normalization(Op):
         return namespace(g).reshape(sum_to(g, self.param_shape), self._parameter)
 
 
+class Normalization(_Family):
+    """(y, μ, σ², r) = (γ·x̂ + β, ⟨x⟩, ⟨(x − μ)²⟩, (σ² + ε)^−½);   gradients: at the head of this file
+
+    axes : the axes over which statistics are shared
+    param_shape : the shape in which γ and β broadcast against x
+    """
+
+    __slots__ = ()
+    n_out = 4
+    keeps = inputs(0, when=(0, 1)) + inputs(1, when=0) + outputs(1, 3, when=(0, 1))
+
+    def forward(self, x, weight, bias, mask=None):
+        self._remember(weight, bias)
+        mean, variance = moments(x, self.axes, mask)
+        rstd = inverse_std(variance, self.eps)
+        y = scale_shift(normalize(cast(x, mean.dtype), mean, rstd), weight, bias, self.param_shape)
+        return cast(kept_where(y, mask), x.dtype), mean, variance, rstd
+
+    def backward(self, saved, needs, gy, gmean, gvariance, grstd):
+        x, weight, mean, rstd, *masked = saved
+        mask = masked[0] if masked else None
+        gx = gweight = gbias = None
+        if gy is not None:
+            gy = kept_where(cast(gy, accumulation_dtype(value(gy).dtype)), mask)
+            if needs[0] or needs[1]:
+                xhat = kept_where(normalize(cast(x, mean.dtype), mean, rstd), mask)
+            if needs[0]:
+                gx = self._through_y(gy, xhat, weight, rstd, mask)
+            if needs[1]:
+                gweight = self._to_parameter(gy * xhat)
+            if needs[2]:
+                gbias = self._to_parameter(gy)
+        if needs[0]:
+            gx = self._through_statistics(gx, x, mean, rstd, mask, gmean, gvariance, grstd)
+            gx = gx if gx is None else kept_where(gx, mask)
+        return (gx, gweight, gbias, None)[: len(needs)]
+
+
 class BatchNorm(Normalization):
     """Statistics over the batch and all places, per channel (axis 1): formulas at the head of this file."""
 
@@ -155,7 +161,7 @@ class MaskedNorm(Normalization):
     backward = Normalization.backward
 
 
-class RMSNorm(Normalization):
+class RMSNorm(_Family):
     """(y, q, r) = (γ·x·r + β, ⟨x²⟩, (q + ε)^−½)        (Zhang & Sennrich, arXiv:1910.07467)
 
     gx = r·(ĝ − x̂·⟨ĝ·x̂⟩) + 2x·gq/m − r²·x̂·gr/m    gγ = Σ gy·x̂    gβ = Σ gy        with x̂ = x·r and ĝ = γ·gy

@@ -37,7 +37,8 @@ def test_value(case, dtype):
         assert relative(y, z) <= TOLERANCE[dtype]
     for array, copy in zip(arrays, before):
         np.testing.assert_array_equal(array, copy)
-    if case.name not in ("cast", "moments", "mean_square", "batch_norm", "instance_norm"):  # which give float32 or wider for what is summed
+    # These give float32 or wider for what is summed.
+    if case.name not in ("cast", "moments", "mean_square", "batch_norm", "instance_norm"):
         assert all(y.dtype in (dtype, np.bool_) for y in found)
 
 

@@ -1,0 +1,466 @@
+"""The normalizations with running statistics: BatchNorm, and InstanceNorm that may have them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Container
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minigrad import ops
+from minigrad.backend import Array, Device, accumulation_dtype, as_array
+from minigrad.errors import ArgumentError, ShapeError, StateError
+from minigrad.functional.arguments import whole_number
+from minigrad.layers.normalization import Normalization
+from minigrad.layers.statistics import InstanceStatsUpdate, StatsUpdate, nonfinite_channels
+from minigrad.modes import current, layer_path
+from minigrad.op import value
+from minigrad.ops.normalization import counts
+from minigrad.tensor import Buffer
+
+__all__ = ["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm", "InstanceNorm1d",
+           "InstanceNorm2d", "InstanceNorm3d", "Tracked"]
+
+
+class Tracked(Normalization):
+    """Base of the normalizations that keep running statistics: when they are used, and how they are updated."""
+
+    ranks: ClassVar[Container[int]] = range(2, 65)
+    shape_text: ClassVar[str] = "(N, C) or (N, C, …)"
+    eps: float
+    running_mean: Buffer | None
+    running_var: Buffer | None
+    num_batches_tracked: Buffer | None
+
+    def __init__(self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool,
+                 device: str | Device | None, dtype: Any, bias: bool, nonfinite: str, debias: bool) -> None:
+        super().__init__()
+        kind = type(self).__name__
+        num_features = whole_number(num_features, kind, "num_features")
+        self._check_eps(eps)
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise ArgumentError(kind, got=f"momentum={momentum}", wanted="from 0 to 1, or None")
+        if nonfinite not in ("skip", "raise"):
+            raise ArgumentError(kind, got=f"nonfinite={nonfinite!r}", wanted="'skip' or 'raise'")
+        if debias and not momentum:
+            raise ArgumentError(kind, got=f"debias=True with momentum={momentum}", wanted="a momentum above 0",
+                                hint="momentum=None, the average over all batches, has no bias to correct")
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.nonfinite, self.debias = nonfinite, debias
+        self.dropped_updates = 0
+        self.frozen = False
+        self._trained_before: tuple[bool, bool] = (True, True)
+        self._add_parameters((num_features,), affine, affine and bias, device, dtype)
+        wide = accumulation_dtype(dtype)
+        starts = {"running_mean": np.zeros(num_features, wide), "running_var": np.ones(num_features, wide),
+                  "num_batches_tracked": np.zeros((), np.int64)}
+        for name, start in starts.items():
+            self.register_buffer(name, Buffer(start, device=device) if track_running_stats else None)
+
+    @property
+    def track_running_stats(self) -> bool:
+        """Whether there are running statistics: decided when the layer is made, so that it cannot be half switched."""
+        return self.running_mean is not None and self.running_var is not None
+
+    @track_running_stats.setter
+    def track_running_stats(self, track: bool) -> None:
+        raise ArgumentError(f"{type(self).__name__}.track_running_stats", got=f"{track} for an existing layer",
+                            wanted="the argument of the constructor",
+                            hint="To use the batch's statistics alone, set running_mean and running_var to None; "
+                                 "to leave the running ones as they are, call eval()")
+
+    def _check_shape(self, where: str, shape: tuple[int, ...]) -> None:
+        if len(shape) not in self.ranks or shape[1] != self.num_features:
+            raise ShapeError(where, got=f"input of shape {tuple(shape)}",
+                             wanted=f"{self.shape_text} with C = {self.num_features}")
+
+    # ---------------------------------------------------------------- which statistics
+
+    @property
+    def uses_running_stats(self) -> bool:
+        """Whether a call now normalizes by the running statistics: in evaluation, or frozen, if there are any."""
+        return (self.frozen or not self.training) and self.track_running_stats
+
+    def freeze(self, parameters: bool = True) -> None:
+        """Normalize by the running statistics from now on, in training too, and leave them as they are.
+
+        Unlike `eval()`, this survives ``model.train()``. `unfreeze` ends it.
+
+        Parameters
+        ----------
+        parameters : bool
+            Freeze γ and β as well.
+
+        Raises
+        ------
+        ArgumentError
+            There are no running statistics to normalize by.
+        """
+        if not self.track_running_stats:
+            raise ArgumentError("freeze", got=f"{type(self).__name__} without running statistics",
+                                wanted="track_running_stats=True")
+        if not self.frozen:
+            self._trained_before = tuple(p is None or p.requires_grad for p in (self.weight, self.bias))  # type: ignore[assignment]
+        self.frozen = True
+        for p in (self.weight, self.bias):
+            if parameters and p is not None:
+                p.requires_grad_(False)
+
+    def unfreeze(self) -> None:
+        """Undo `freeze`: statistics by mode again, γ and β trained if they were before."""
+        if self.frozen:
+            self.frozen = False
+            for p, trained in zip((self.weight, self.bias), self._trained_before):
+                if p is not None:
+                    p.requires_grad_(trained)
+
+    # ---------------------------------------------------------------- updates
+
+    def _updated_by(self, update: StatsUpdate) -> None:
+        """Hand an update to whoever receives it: the innermost ledger that includes this layer, or the layer itself."""
+        mode = current()
+        ledger = mode.statistics
+        while ledger is not None and not ledger.takes(self):
+            ledger = ledger.outer
+        if ledger is not None:
+            ledger.receive(self, update)
+        else:
+            self.commit(update)
+        for observer in mode.observers:
+            observer.statistics(self, mode.scope, update)
+
+    def _weight_of_new(self, batches: int) -> float:
+        """The weight of a batch that is the `batches`-th one."""
+        if self.momentum is None:
+            return 1 / batches
+        return self.momentum / (1 - (1 - self.momentum) ** batches) if self.debias else self.momentum
+
+    def _next(self, update: StatsUpdate, momentum: float | None, batches: int) -> tuple[Array, Array, Array | None]:
+        """New running mean, running variance and number of batches."""
+        mean, variance, seen = self.running_mean, self.running_var, self.num_batches_tracked
+        if mean is None or variance is None:
+            raise StateError("commit", got=f"{type(self).__name__} without running statistics", wanted="some to update")
+        count = None if seen is None else as_array(seen.data + batches)  # the sum of 0-dimensional arrays is a number
+        if momentum is None:
+            if count is None and (self.momentum is None or self.debias):
+                raise StateError("num_batches_tracked", got="None", wanted="a count, for the average over all batches")
+            momentum = self._weight_of_new(1 if count is None else int(count))
+        return (*update.applied(mean.data, variance.data, momentum), count)
+
+    def previewed(self, update: StatsUpdate, momentum: float | None = None, batches: int = 1) -> tuple[Array, Array]:
+        """The running mean and variance that `commit` would bring. Nothing changes."""
+        return self._next(update, momentum, batches)[:2]
+
+    def commit(self, update: StatsUpdate, momentum: float | None = None, batches: int = 1) -> bool:
+        """Move the running averages by an update, unless they would not be finite.
+
+        Parameters
+        ----------
+        update : StatsUpdate
+        momentum : float, optional
+            The weight of the update, in place of the layer's own.
+        batches : int
+            By how much `num_batches_tracked` grows.
+
+        Returns
+        -------
+        bool
+            Whether they were moved.
+
+        Raises
+        ------
+        StateError
+            They would not be finite, and `nonfinite` is "raise".
+        """
+        mean, variance, count = self._next(update, momentum, batches)
+        if not self._finite(mean, variance):
+            return False
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        self.running_mean.data, self.running_var.data = mean, variance  # rebound: earlier graphs keep the old ones
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.data = count
+        return True
+
+    def acceptable(self, update: StatsUpdate) -> bool:
+        """Whether an update is finite; if not, it is refused or counted, by `nonfinite`."""
+        return self._finite(update.mean, update.variance)
+
+    def _finite(self, mean: Array, variance: Array) -> bool:
+        channels = nonfinite_channels(mean, variance)
+        if not channels:
+            return True
+        more = f" and {len(channels) - 10} more" if len(channels) > 10 else ""
+        shown = ", ".join(map(str, channels[:10])) + more
+        if self.nonfinite == "raise":
+            raise StateError("running statistics", got=f"a batch whose statistics are not finite, or too large for the "
+                                                       f"buffers, in channels {shown}",
+                             wanted="finite numbers",
+                             hint="nonfinite='skip' leaves such batches out. Nothing was changed")
+        self.dropped_updates += 1
+        if self.dropped_updates == 1:
+            where = layer_path(current().scope) or type(self).__name__
+            warnings.warn(
+                f"{where}: the statistics of this batch are not finite, or too large for the buffers, in channels "
+                f"{shown}; the running statistics stay as they are. Further batches of this kind are only counted, in "
+                f"dropped_updates.", RuntimeWarning, stacklevel=2)
+        return False
+
+    # ---------------------------------------------------------------- state
+
+    @property
+    def optional_state(self) -> tuple[str, ...]:
+        """Checkpoints of PyTorch before 0.4.1 lack the number of batches, which only some averages need."""
+        return () if self.momentum is None or self.debias else ("num_batches_tracked",)
+
+    def _dtype_for(self, name: str, dtype: Any) -> Any:
+        return dtype if name in ("weight", "bias") else accumulation_dtype(dtype)
+
+    def reset_running_stats(self) -> None:
+        """Start the running statistics again: mean 0, variance 1, no batches."""
+        for buffer, start in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
+            if buffer is not None:
+                buffer.data = _filled_like(buffer.data, start)
+
+    def reset_parameters(self) -> None:
+        """Start again: γ = 1, β = 0, and `reset_running_stats`."""
+        self.reset_running_stats()
+        super().reset_parameters()
+
+    def extra_repr(self) -> str:
+        """Hyper-parameters; those that torch does not have where they differ from their defaults."""
+        text = (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+                f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}")
+        for name, usual in (("nonfinite", "skip"), ("debias", False), ("frozen", False)):
+            text += f", {name}={getattr(self, name)!r}" if getattr(self, name) != usual else ""
+        return text
+
+
+def _filled_like(array: Array, fill: float) -> Array:
+    """A new array of the same shape, dtype and device."""
+    new = array.copy()
+    new[...] = fill
+    return new
+
+
+class BatchNorm(Tracked):
+    """Normalize each channel over the batch and all places; input (N, C) or (N, C, …).
+
+        y = γ·(x − μ) / √(σ² + ε) + β                          (Ioffe & Szegedy, arXiv:1502.03167)
+
+    In training μ and σ² are the mean and the *biased* variance of the batch, and the layer then moves its running
+    averages towards them, with the *unbiased* variance (see `StatsUpdate.applied`). In evaluation μ and σ² are the
+    running averages, and nothing is written.
+
+    Parameters
+    ----------
+    num_features : int
+        C, at least 1.
+    eps : float
+        ε ≥ 0, under the root.
+    momentum : float or None
+        The weight of the *new* batch in the running averages, from 0 to 1. (Keras calls the weight of the old average
+        momentum: its 0.99 is 0.01 here.) None makes them the plain average over all batches.
+    affine : bool
+        Whether there are γ (`weight`, at first 1) and β (`bias`, at first 0).
+    track_running_stats : bool
+        Whether there are running statistics. Without them the batch's are used in evaluation as well.
+    device, dtype
+        Where, and of which type, the parameters are. Running statistics are float32 at least.
+    bias : bool
+        Whether an affine layer has β.
+    nonfinite : "skip" or "raise"
+        What becomes of a batch whose statistics are not finite, or too large for the buffers: it is left out, or
+        StateError is raised. It is never stored.
+    debias : bool
+        Weight the batches so that the start (mean 0, variance 1) has no part in the averages, as in Adam: the k-th
+        batch gets momentum / (1 − (1 − momentum)ᵏ), the first one 1.
+
+    Attributes
+    ----------
+    running_mean, running_var : Buffer of shape (C,), or None
+        At first 0 and 1. Every update binds new arrays to them, so graphs recorded earlier stay right.
+    num_batches_tracked : Buffer, int64 without axes, or None
+        The number of updates.
+    dropped_updates : int
+        The number of batches that were left out by ``nonfinite="skip"``; the first one warns.
+    frozen : bool
+        Whether `freeze` was called: running statistics are used and kept, whatever the mode.
+
+    Raises
+    ------
+    ShapeError
+        When called: the rank or number of channels is wrong, or in training there is only one value per channel. It
+            names the layer, and the running statistics stay as they are.
+
+    Notes
+    -----
+    Whether the running statistics are updated depends on the mode of the layer alone: not on `no_grad`, nor on whether
+    parameters are frozen. An empty batch is let through and updates nothing; neither does a forward pass that is only
+    repeated to recompute values. `frozen_statistics`, `accumulate_statistics` and `withhold_statistics` decide for a
+    block what becomes of updates.
+
+    Examples
+    --------
+    >>> from minigrad import Tensor
+    >>> from minigrad.layers import BatchNorm1d
+    >>> norm = BatchNorm1d(1)
+    >>> norm(Tensor([[1.0], [3.0]])).tolist()
+    [[-0.9999949932098389], [0.9999949932098389]]
+    >>> round(norm.running_mean.item(), 6), round(norm.running_var.item(), 6)    # 0.9·0 + 0.1·2 and 0.9·1 + 0.1·2
+    (0.2, 1.1)
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+                 track_running_stats: bool = True, device: str | Device | None = None, dtype: Any = np.float32, *,
+                 bias: bool = True, nonfinite: str = "skip", debias: bool = False) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias, nonfinite,
+                         debias)
+
+    def forward(self, x: Any, mask: Any = None) -> Any:
+        """Normalize `x`; in training, update the running statistics afterwards.
+
+        Parameters
+        ----------
+        x : (N, C) or (N, C, …)
+        mask : bool, (N, …) without the channels or broadcastable to x, optional
+            Which elements count: the others (padding) stay out of all statistics, give 0 and receive no gradient.
+        """
+        self._check_shape("forward", x.shape)
+        if self.uses_running_stats:
+            return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps,
+                                            mask)
+        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask)
+        if self.training and self.running_mean is not None and not current().recomputing:
+            m = self._counted(value(y).shape, mask)
+            if value(y).size:  # an empty batch says nothing
+                self._updated_by(StatsUpdate(value(mean).reshape(-1), value(variance).reshape(-1), m))
+        return y
+
+    def _counted(self, shape: tuple[int, ...], mask: Any) -> Any:
+        """The number of values per channel: one for all, or under a mask that tells channels apart one for each."""
+        if mask is None:
+            return math.prod(shape) // self.num_features
+        mask = value(mask)
+        whole = mask if mask.ndim == len(shape) else mask[:, None]
+        if whole.shape[1] == 1:
+            return int(counts(whole, (shape[0], 1, *shape[2:]), tuple(range(len(shape)))))
+        return counts(whole, shape, (0, *range(2, len(shape))))
+
+    def sharing(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        self._check_shape(f"{type(self).__name__}.sharing", shape)
+        return shape, (0, *range(2, len(shape)))
+
+
+class BatchNorm1d(BatchNorm):
+    """`BatchNorm` for features (N, C) and sequences (N, C, L)."""
+
+    ranks = (2, 3)
+    shape_text = "(N, C) or (N, C, L)"
+
+
+class BatchNorm2d(BatchNorm):
+    """`BatchNorm` for images (N, C, H, W)."""
+
+    ranks = (4,)
+    shape_text = "(N, C, H, W)"
+
+
+class BatchNorm3d(BatchNorm):
+    """`BatchNorm` for volumes (N, C, D, H, W)."""
+
+    ranks = (5,)
+    shape_text = "(N, C, D, H, W)"
+
+
+class InstanceNorm(Tracked):
+    """Normalize each channel of each example over its places; input (N, C, …), or (C, …) in `InstanceNorm1d` to `3d`.
+
+        y = γ·(x − μ) / √(σ² + ε) + β                          (Ulyanov, Vedaldi & Lempitsky, arXiv:1607.08022)
+
+    Without running statistics, as usual, training and evaluation are the same. With them, the averages over the
+    examples of μ and of the unbiased σ² go into the running ones in training, which are used in evaluation.
+
+    Parameters
+    ----------
+    num_features : int
+        C, at least 1.
+    eps : float
+        ε ≥ 0, under the root.
+    momentum : float or None
+        The weight of the *new* batch in the running averages. None makes them the plain average over all batches (in
+        torch, where the number of batches is not counted, it leaves them as they are).
+    affine : bool
+        Whether there are γ (`weight`, at first 1) and β (`bias`, at first 0), of shape (C,).
+    track_running_stats : bool
+        Whether there are running statistics.
+    device, dtype
+        Where, and of which type, the parameters are. Running statistics are float32 at least.
+    bias : bool
+        Whether an affine layer has β.
+    nonfinite, debias
+        As in `BatchNorm`.
+
+    Raises
+    ------
+    ShapeError
+        When called: the rank or number of channels is wrong (also without γ, where torch only warns), or a channel of
+        an example has one value and its statistics are wanted.
+
+    Examples
+    --------
+    >>> from minigrad import Tensor
+    >>> from minigrad.layers import InstanceNorm1d
+    >>> InstanceNorm1d(2)(Tensor([[[1.0, 3.0], [0.0, 200.0]]])).numpy().round(3).tolist()
+    [[[-1.0, 1.0], [-1.0, 1.0]]]
+    """
+
+    ranks: ClassVar[Container[int]] = range(3, 65)
+    shape_text = "(N, C, …)"
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = False,
+                 track_running_stats: bool = False, device: str | Device | None = None, dtype: Any = np.float32, *,
+                 bias: bool = True, nonfinite: str = "skip", debias: bool = False) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias, nonfinite,
+                         debias)
+
+    def forward(self, x: Any) -> Any:
+        """Normalize `x`; in training, update the running statistics if there are any."""
+        if isinstance(self.ranks, tuple) and len(x.shape) == self.ranks[0] - 1:  # without the batch
+            return self.forward(ops.expand_dims(x, 0))[0]
+        self._check_shape("forward", x.shape)
+        if self.uses_running_stats:
+            return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
+        y, mean, variance, _ = ops.instance_norm(x, self.weight, self.bias, self.eps)
+        if self.training and self.running_mean is not None and not current().recomputing and value(y).size:
+            n, c = x.shape[:2]
+            first, second = (value(a).reshape(n, c).mean(0) for a in (mean, variance))
+            self._updated_by(InstanceStatsUpdate(first, second, math.prod(x.shape[2:]), examples=n))
+        return y
+
+    def sharing(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        self._check_shape(f"{type(self).__name__}.sharing", shape)
+        return shape, tuple(range(2, len(shape)))
+
+
+class InstanceNorm1d(InstanceNorm):
+    """`InstanceNorm` for sequences (N, C, L) or (C, L)."""
+
+    ranks = (3,)
+    shape_text = "(N, C, L) or (C, L)"
+
+
+class InstanceNorm2d(InstanceNorm):
+    """`InstanceNorm` for images (N, C, H, W) or (C, H, W)."""
+
+    ranks = (4,)
+    shape_text = "(N, C, H, W) or (C, H, W)"
+
+
+class InstanceNorm3d(InstanceNorm):
+    """`InstanceNorm` for volumes (N, C, D, H, W) or (C, D, H, W)."""
+
+    ranks = (5,)
+    shape_text = "(N, C, D, H, W) or (C, D, H, W)"
