@@ -87,4 +87,5 @@ from minigrad.ops import (
     zeros_like,
 )
 from minigrad.ops.random import Generator, manual_seed
+from minigrad.recomputation import recompute
 from minigrad.tensor import Buffer, Parameter, Tensor

@@ -148,10 +148,10 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
     return arrived
 
 
-def _useful(starts: Sequence[Any], wanted: frozenset[Any]) -> dict[Node, tuple[bool, ...]]:
+def _useful(starts: Sequence[Any], wanted: frozenset[Any], since: int = 0) -> dict[Node, tuple[bool, ...]]:
     """The nodes on a way from `starts` to a wanted edge, each with the inputs that lie on such a way."""
     useful: dict[Node, tuple[bool, ...]] = {}
-    for node in walk(starts):
+    for node in walk(starts, since):
         needs = tuple([e is not None and (e in wanted or node_of(e) in useful) for e in node.edges])
         if any(needs):
             useful[node] = needs
@@ -228,7 +228,7 @@ def _as_tuple(x: Any) -> tuple[Any, ...]:
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool = False,
-         retain_graph: bool | None = None, allow_unused: bool = False) -> tuple[Any, ...]:
+         retain_graph: bool | None = None, allow_unused: bool = False, *, since: int = 0) -> tuple[Any, ...]:
     """Gradients of `outputs` with respect to `inputs`, as `torch.autograd.grad` gives them; no `.grad` is touched.
 
     Parameters
@@ -243,6 +243,9 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
         Keep what the graph has saved, for another backward. The default is `create_graph`.
     allow_unused : bool
         Give None for an input that the outputs do not depend on, instead of refusing.
+    since : int
+        Do not follow the graph into nodes made before this tick of the clock: the gradient of an input is then that
+        through newer nodes alone. For operations whose backward differentiates a part of the graph.
 
     Returns
     -------
@@ -274,7 +277,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
     wanted = frozenset(edges)
     retain = create_graph if retain_graph is None else retain_graph
     wrap = ys[0].wrap
-    arrived = _run(pending, create_graph, retain, wrap, wanted, _useful(list(pending), wanted))
+    arrived = _run(pending, create_graph, retain, wrap, wanted, _useful(list(pending), wanted, since))
     found = [arrived.get(edge) for edge in edges]
     for i, (x, g) in enumerate(zip(xs, found)):
         if g is None and not allow_unused:

@@ -54,13 +54,16 @@ def index_of(edge: Any) -> int:
     return edge[1] if edge.__class__ is tuple else 0
 
 
-def walk(edges: Iterable[Any]) -> list[Node]:
-    """Every node that the edges lead to, each once, in the order they were made. Iterative: depth is no limit."""
+def walk(edges: Iterable[Any], since: int = 0) -> list[Node]:
+    """Every node that the edges lead to, each once, in the order they were made. Iterative: depth is no limit.
+
+    Nodes made before the tick `since` are left out, with all before them.
+    """
     seen: set[Node] = set()
     stack = [node_of(edge) for edge in edges]
     while stack:
         node = stack.pop()
-        if node is None or node in seen:
+        if node is None or node in seen or node.seq < since:
             continue
         seen.add(node)
         stack.extend([node_of(edge) for edge in node.edges if edge is not None])

@@ -5,7 +5,10 @@ A `Generator` holds one stream per device. The default generator serves calls th
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,9 @@ from minigrad.backend import Device, as_device, namespace
 from minigrad.errors import ArgumentError
 from minigrad.op import Op, apply, inputs
 
-__all__ = ["Generator", "default_generator", "dropout", "manual_seed"]
+__all__ = ["Generator", "Snapshot", "default_generator", "dropout", "manual_seed", "replayed", "snapshot"]
+
+_all: weakref.WeakSet[Generator] = weakref.WeakSet()
 
 
 class Generator:
@@ -34,6 +39,11 @@ class Generator:
     def __init__(self, seed: int | None = None) -> None:
         self.manual_seed(secrets.randbits(48) if seed is None else seed)
 
+    def __new__(cls, *args: Any) -> Generator:
+        generator = super().__new__(cls)
+        _all.add(generator)  # here, as copies are made without __init__
+        return generator
+
     def manual_seed(self, seed: int) -> Generator:
         """Restart every stream from `seed`."""
         if not isinstance(seed, (int, np.integer)) or seed < 0:
@@ -41,6 +51,7 @@ class Generator:
         self.seed = int(seed)
         self._host = np.random.Generator(np.random.PCG64(self.seed))
         self._streams: dict[Device, Any] = {}
+        self._forks = 0
         return self
 
     def stream(self, device: str | Device = "cpu") -> Any:
@@ -49,11 +60,19 @@ class Generator:
         if device.type == "cpu":
             return self._host
         if device not in self._streams:
-            import cupy
-
-            with cupy.cuda.Device(device.index):
-                self._streams[device] = cupy.random.default_rng(self.seed)
+            self._restart(device, self.seed)
         return self._streams[device]
+
+    def _forked_seed(self) -> int:
+        """A seed that follows from this generator's own and from how many were asked for."""
+        self._forks += 1
+        return int(np.random.SeedSequence([self.seed, self._forks]).generate_state(1)[0])
+
+    def _restart(self, device: Device, seed: int) -> None:
+        import cupy
+
+        with cupy.cuda.Device(device.index):
+            self._streams[device] = cupy.random.default_rng(seed)
 
     def get_state(self) -> dict[str, Any]:
         """The state of the host's stream, as plain numbers that JSON can hold."""
@@ -71,6 +90,57 @@ default_generator = Generator()
 def manual_seed(seed: int) -> Generator:
     """Restart the default generator, which initialization, dropout and shuffling use unless given another."""
     return default_generator.manual_seed(seed)
+
+
+class Snapshot:
+    """Where some generators stood, to let them give the same numbers again.
+
+    Streams of a GPU cannot be set back. Each is exchanged for one with a seed that is noted here: so a snapshot changes
+    which numbers they give next, while those of the CPU are what they would have been.
+    """
+
+    def __init__(self, generators: list[Generator]) -> None:
+        self.hosts = [(g, g._host.bit_generator.state) for g in generators]
+        self.devices = [(g, device, g._forked_seed()) for g in generators for device in g._streams]
+        self._renew()
+
+    def used(self) -> Snapshot:
+        """The same, without generators that have given no numbers on the CPU since, and with streams that are new."""
+        known = {(id(g), device) for g, device, _ in self.devices}
+        self.devices += [(g, device, g.seed) for g, _ in self.hosts for device in g._streams
+                         if (id(g), device) not in known]
+        self.hosts = [(g, state) for g, state in self.hosts if g._host.bit_generator.state != state]
+        return self
+
+    def _renew(self) -> None:
+        for generator, device, seed in self.devices:
+            generator._restart(device, seed)
+
+    def restore(self) -> None:
+        """Let every generator give again what it gave after the snapshot."""
+        for generator, state in self.hosts:
+            generator._host.bit_generator.state = state
+        self._renew()
+
+
+def snapshot() -> Snapshot:
+    """Where all generators stand."""
+    return Snapshot(list(_all))
+
+
+@contextlib.contextmanager
+def replayed(earlier: Snapshot) -> Iterator[None]:
+    """Inside the block, generators give what they gave after `earlier`; then they go on from where they stand now."""
+    now = [(g, g._host.bit_generator.state) for g, _ in earlier.hosts]
+    streams = [(g, device, g._streams[device]) for g, device, _ in earlier.devices]
+    earlier.restore()
+    try:
+        yield
+    finally:
+        for generator, state in now:
+            generator._host.bit_generator.state = state
+        for generator, device, stream in streams:
+            generator._streams[device] = stream
 
 
 class Dropout(Op):
