@@ -142,7 +142,7 @@ class _Run:
         return tuple(r if recorded or r is None else r.data for r in results)
 
     def _check_fixed(self) -> None:
-        """Refuse if a Tensor without gradient that was taken from outside (a buffer, a frozen parameter) has changed."""
+        """Refuse if a buffer, a frozen parameter or another constant that was taken from outside has changed."""
         for tensor, array in self.fixed:
             if tensor.data is not array or (is_array(array) and written(array) > self.seq):
                 what = type(tensor).__name__.lower()

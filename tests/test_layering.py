@@ -32,6 +32,8 @@ ORDER = (
     "minigrad.observers",
     "minigrad.functional",
     "minigrad.gradcheck",
+    "minigrad.recomputation",
+    "minigrad.expansion",
     "minigrad.layers",
     "minigrad.optim",
     "minigrad.data",

@@ -19,7 +19,7 @@ __all__ = ["local_response_norm"]
 
 @step
 def window_mean(x: Any, before: int, after: int) -> Any:
-    """At every channel (axis 1) the sum from `before` channels before to `after` behind it, divided by their number.
+    """At every channel (axis 1) the mean from `before` channels before it to `after` behind it.
 
     Channels that do not exist count as 0.
     """
@@ -34,7 +34,7 @@ def window_mean(x: Any, before: int, after: int) -> Any:
 
 
 class LocalResponseNorm(Op):
-    """y = x·d^−β with d = k + α·s, and s = W·x² the mean over a window of channels   (Krizhevsky et al., 2012, sec. 3.3)
+    """y = x·d^−β with d = k + α·s, and s = W·x² the mean over a window of channels   (Krizhevsky et al., 2012)
 
     gx = gy·d^−β + 2x·Wᵀ(gs − αβ·gy·x·d^−(β+1))    with the second output's gradient gs
     """
