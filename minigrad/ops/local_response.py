@@ -57,8 +57,8 @@ class LocalResponseNorm(Op):
         return cast(wide * power(self._energy(square), -self.beta), x.dtype), square
 
     def backward(self, saved, needs, gy, gsquare):
-        x, square = saved
-        x = cast(x, square.dtype)
+        given, square = saved
+        x = cast(given, square.dtype)
         into = gsquare
         if gy is not None:
             gy = cast(gy, square.dtype)
@@ -68,7 +68,7 @@ class LocalResponseNorm(Op):
             into = into if gsquare is None else into + gsquare
         # The adjoint of the window looks the other way.
         gx = 2 * x * window_mean(into, (self.size - 1) // 2, self.size // 2)
-        return (gx if gy is None else gy * scale + gx,)
+        return (cast(gx if gy is None else gy * scale + gx, value(given).dtype),)
 
     def _energy(self, square):
         return square * self.alpha + self.k

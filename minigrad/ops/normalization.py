@@ -27,11 +27,20 @@ import numpy as np
 
 from minigrad.backend import accumulation_dtype, is_floating, namespace
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
-from minigrad.op import Op, apply, inputs, outputs, sum_to, value
+from minigrad.op import Op, apply, inputs, outputs, value
 from minigrad.ops.arithmetic import where as _where
 from minigrad.ops.elementwise import cast
 from minigrad.ops.shape import reshape
-from minigrad.ops.statistics import inverse_std, kept_where, mean_square, moments, normalize, scale_shift, share
+from minigrad.ops.statistics import (
+    inverse_std,
+    kept_where,
+    mean_square,
+    moments,
+    normalize,
+    scale_shift,
+    share,
+    sum_rows,
+)
 
 __all__ = ["batch_norm", "batch_norm_inference", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
 
@@ -83,7 +92,7 @@ class _Family(Op):
 
     def _to_parameter(self, g):
         """Sum to the shape of γ and β."""
-        return namespace(g).reshape(sum_to(g, self.param_shape), self._parameter)
+        return namespace(g).reshape(sum_rows(g, self.param_shape), self._parameter)
 
 
 class Normalization(_Family):
@@ -120,7 +129,7 @@ class Normalization(_Family):
                 gbias = self._to_parameter(gy)
         if needs[0]:
             gx = self._through_statistics(gx, x, mean, rstd, mask, gmean, gvariance, grstd)
-            gx = gx if gx is None else kept_where(gx, mask)
+            gx = gx if gx is None else cast(kept_where(gx, mask), value(x).dtype)
         return (gx, gweight, gbias, None)[: len(needs)]
 
 
@@ -194,6 +203,7 @@ class RMSNorm(_Family):
                 gbias = self._to_parameter(gy)
         if needs[0]:
             gx = self._through_statistics(gx, x, None, rstd, None, None, gsquare, grstd)
+            gx = gx if gx is None else cast(gx, value(x).dtype)
         return gx, gweight, gbias
 
 
@@ -235,10 +245,10 @@ class BatchNormInference(Op):
             gweight = self._to_parameter(wide * (deviation * rstd))
         if needs[4]:
             gbias = self._to_parameter(wide)
-        return (gx if needs[0] else None), gmean, gvariance, gweight, gbias
+        return (cast(gx, value(gy).dtype) if needs[0] else None), gmean, gvariance, gweight, gbias
 
     def _to_parameter(self, g):
-        return namespace(g).reshape(sum_to(g, self.param_shape), (-1,))
+        return namespace(g).reshape(sum_rows(g, self.param_shape), (-1,))
 
 
 # ------------------------------------------------------------------ arguments

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import accumulation_dtype, namespace
-from minigrad.op import step, value
+from minigrad.op import step, sum_to, value
 from minigrad.ops.elementwise import cast, rsqrt, stop_gradient
 
-__all__ = ["all_finite", "inverse_std", "kept_where", "mean_square", "moments", "normalize", "scale_shift", "share"]
+__all__ = ["all_finite", "inverse_std", "kept_where", "mean_square", "moments", "normalize", "scale_shift", "share",
+           "sum_rows"]
+
+BLOCK = 4096  # rows that are added one after another
 
 
 def kept_where(x: Any, mask: Any) -> Any:
@@ -95,6 +98,23 @@ def all_finite(x: Any) -> bool:
     """Whether every element is finite."""
     array = value(x)
     return bool(namespace(array).isfinite(array).all())
+
+
+def sum_rows(x: Any, shape: tuple[int, ...]) -> Any:
+    """`sum_to` a shape, block by block where many rows are added.
+
+    Along a slow axis NumPy adds row to row: a million terms in float32 lose two digits more than sums of sums do, which
+    take no longer.
+    """
+    lead = next((i for i, n in enumerate(shape) if n != 1), len(shape))
+    kept = shape[lead:]
+    rows = x.shape[: x.ndim - len(kept)]
+    if not kept or x.shape[len(rows) :] != kept or math.prod(rows) <= BLOCK:
+        return sum_to(x, shape)
+    xp = namespace(x)
+    x = xp.reshape(x, (math.prod(rows), *kept))
+    parts = [xp.sum(x[i : i + BLOCK], axis=0, keepdims=True) for i in range(0, x.shape[0], BLOCK)]
+    return xp.reshape(xp.sum(xp.concat(parts, axis=0), axis=0, keepdims=True), shape)
 
 
 @step
