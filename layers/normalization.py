@@ -70,7 +70,7 @@ class Normalization(Module):
 
 def _lengths(kind: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
     """`normalized_shape` as a tuple, checked."""
-    lengths = normalized_shape if isinstance(normalized_shape, Iterable) else (normalized_shape,)
+    lengths = normalized_shape if isinstance(normalized_shape, Iterable) else [normalized_shape]
     shape = tuple(whole_number(length, kind, "normalized_shape") for length in lengths)
     if not shape:
         raise ArgumentError(kind, got="normalized_shape=()", wanted="at least one length")
@@ -249,6 +249,7 @@ class GroupNorm(Normalization):
         super().__init__()
         self._check_eps(eps)
         num_channels = whole_number(num_channels, "GroupNorm", "num_channels")
+        num_groups = whole_number(num_groups, "GroupNorm", "num_groups")
         check_groups("GroupNorm", num_groups, num_channels)
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self._add_parameters((num_channels,), affine, affine and bias, device, dtype)
@@ -303,8 +304,7 @@ class LocalResponseNorm(Module):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
-        if size < 1:
-            raise ArgumentError("LocalResponseNorm", got=f"size={size}", wanted="at least 1")
+        size = whole_number(size, "LocalResponseNorm", "size")
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x: Any) -> Any:
