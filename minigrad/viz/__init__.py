@@ -1,0 +1,8 @@
+"""Look at computation graphs: capture, views, and pictures of what a program computed."""
+
+from minigrad.viz.capture import Recorder, record, trace
+from minigrad.viz.graph import Graph, schema
+from minigrad.viz.layout import RenderError
+from minigrad.viz.scene import View
+
+__all__ = ["Graph", "Recorder", "RenderError", "View", "record", "schema", "trace"]
