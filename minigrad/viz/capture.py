@@ -241,6 +241,10 @@ class Recorder(Observer):
                 known.grad = tensor.grad
         for tensor in inner.tensors.values():  # inner products refer to uses by their number, which changes here
             tensor.gram_uses, tensor.gram = [], []
+        for step in body.steps:  # (y, μ, σ², r): what the operation calls by its own name is called by its step's instead
+            for t in step.outputs:
+                if t in row.outputs[1:] and t in tensors:
+                    tensors[t].name = step.op.lower()
         row.body = [part.id for part in (body.steps or inner.ops)]
         self.extra += parts
         self.extra_uses += uses

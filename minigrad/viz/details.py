@@ -11,7 +11,7 @@ from minigrad.viz.words import attribute_text, bytes_text, number_text, shape_te
 if TYPE_CHECKING:
     from minigrad.viz.graph import Graph
 
-__all__ = ["operation_details", "tensor_details"]
+__all__ = ["keepers_of", "operation_details", "tensor_details"]
 
 
 def operation_details(graph: Graph, op: Operation) -> dict[str, Any]:
@@ -47,16 +47,21 @@ def operation_details(graph: Graph, op: Operation) -> dict[str, Any]:
     return {"name": printable(op.op), "facts": [[k, printable(v)] for k, v in facts], "in": inputs, "out": outputs[:4]}
 
 
-def tensor_details(graph: Graph, row: TensorRow) -> dict[str, Any]:
+def keepers_of(graph: Graph) -> dict[str, list[str]]:
+    """Per tensor the names of the operations that hold it for backward."""
+    found: dict[str, list[str]] = {}
+    for op in graph.top_level():
+        for t in (*(op.outputs[k] for k in op.kept), *(u.tensor for u in graph.uses_by_op[op.id] if u.saved)):
+            if t:
+                found.setdefault(t, []).append(op.op)
+    return found
+
+
+def tensor_details(graph: Graph, row: TensorRow, keepers: list[str]) -> dict[str, Any]:
     """Shape, bytes, statistics and histograms of a tensor and of its total gradient."""
     facts = [["shape", size_text(row.shape, row.dtype)], ["bytes", bytes_text(row.nbytes)]] if row.dtype else []
-    keepers = []
-    for op in graph.ops:
-        if op.parent is None and (any(op.outputs[k] == row.id for k in op.kept)):
-            keepers.append(op)
-    keepers += [graph.op[u.op] for u in graph.uses if u.saved and u.tensor == row.id and graph.op[u.op].parent is None]
     if keepers:
-        facts.append(["kept for", ", ".join(dict.fromkeys(printable(op.op) for op in keepers))])
+        facts.append(["kept for", ", ".join(dict.fromkeys(map(printable, keepers)))])
     if row.value is not None:
         facts.append(["value", number_text(row.value, 5)])
     return {"name": printable(row.name), "kind": row.kind, "facts": facts, "values": _numbers(row.stats),

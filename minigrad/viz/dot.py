@@ -23,7 +23,7 @@ def line_width(nbytes: int) -> float:
     return round(1 + 2 * min(1.0, max(0.0, math.log2(max(nbytes, 1) / 512) / 11)), 2)
 
 
-def dot_text(view: View, rank: str = "TB", theme: str = "light", nabla: str = "âˆ‡") -> str:
+def dot_text(view: View, rank: str = "TB", theme: str = "light", nabla: str = "âˆ‡", words: bool = True) -> str:
     """Write a view as DOT.
 
     Parameters
@@ -33,6 +33,8 @@ def dot_text(view: View, rank: str = "TB", theme: str = "light", nabla: str = "â
     theme : "light" or "dark"
     nabla : str
         The sign before a gradient's norm.
+    words : bool
+        Without them it is for a layout alone: everything keeps its size, empty.
     """
     if rank not in ("TB", "LR"):
         raise ArgumentError("dot", got=f"rank={rank!r}", wanted="'TB' or 'LR'")
@@ -58,15 +60,15 @@ def dot_text(view: View, rank: str = "TB", theme: str = "light", nabla: str = "â
 
     def contents(key: str, pad: str) -> None:
         for node in inside[key]:
-            lines.append(pad + _node(node, names[node.key], colours, node.key in spine))
+            lines.append(pad + _node(node, names[node.key], colours, node.key in spine, words))
         for cluster in children[key]:
             lines.append(f"{pad}subgraph cluster_{number[cluster.key]} {{")
-            lines.append(pad + "  " + _frame(cluster, colours))
+            lines.append(pad + "  " + _frame(cluster, colours, words))
             contents(cluster.key, pad + "  ")
             lines.append(pad + "}")
 
     contents("", "  ")
-    lines += ["  " + _edge(edge, k, names, colours, nabla) for k, edge in enumerate(view.edges)]
+    lines += ["  " + _edge(edge, k, names, colours, nabla, words) for k, edge in enumerate(view.edges)]
     return "\n".join([*lines, "}", ""])
 
 
@@ -75,39 +77,47 @@ def _font(text: str, size: float, colour: str, bold: bool = False) -> str:
     return f'<FONT POINT-SIZE="{size:g}" COLOR="{colour}">{"<B>" + words + "</B>" if bold else words}</FONT>'
 
 
-def _node(node: Node, name: str, colours: dict[str, str], on_spine: bool) -> str:
+def _node(node: Node, name: str, colours: dict[str, str], on_spine: bool, words: bool) -> str:
     tint = {"params": colours["green"], "soft": colours["soft"], "warn": colours["warn"], "added-mark": colours["added"],
             "removed-mark": colours["removed"]}
+    if not words:
+        return _box(node, name, colours, on_spine, '""')
     (_, title), *rows = node_lines(node)
     head = _font(title, 13, colours["text"], True)
     if node.path:
         head += "&#160;&#160;" + _font(name_text(node.path, 26), 11, colours["soft"])
     label = "<BR/>".join([head, *(_font(text, 11, tint.get(kind, colours["text"])) for kind, text in rows)])
+    return _box(node, name, colours, on_spine, f"<{label}>")
+
+
+def _box(node: Node, name: str, colours: dict[str, str], on_spine: bool, label: str) -> str:
     width, height = node_size(node)
     style = {"box": "rounded,filled", "side": "dashed,filled"}.get(node.shape, "filled")
     line = colours.get(node.status) or colours[f"{node.kind}-line"]
     more = ' group=spine' if on_spine else ""
     more += " peripheries=2" if node.openable and node.shape == "box" else ""
     return (f'{name} [shape={_SHAPES[node.shape]} style="{style}" width={width / 72:.3f} height={height / 72:.3f} '
-            f'fillcolor="{colours[f"{node.kind}-fill"]}" color="{line}"{more} label=<{label}>]')
+            f'fillcolor="{colours[f"{node.kind}-fill"]}" color="{line}"{more} label={label}]')
 
 
-def _frame(cluster: Cluster, colours: dict[str, str]) -> str:
+def _frame(cluster: Cluster, colours: dict[str, str], words: bool) -> str:
     title, behind = cluster_lines(cluster)
     label = _font(title, 12, colours["text"], True) + ("&#160;&#160;" + _font(behind, 11, colours["soft"]) if behind else "")
+    label = label if words else ""
     width = text_width(title, 12) * 1.1 + text_width(behind, 11) + 18
     return (f'graph [labeljust=l style=rounded penwidth=1.2 margin=12 color="{colours[f"{cluster.kind}-line"]}" '
             f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0" FIXEDSIZE="TRUE" '
             f'WIDTH="{width:.0f}" HEIGHT="18"><TR><TD>{label}</TD></TR></TABLE>>]')
 
 
-def _edge(edge: Edge, number: int, names: dict[str, str], colours: dict[str, str], nabla: str) -> str:
+def _edge(edge: Edge, number: int, names: dict[str, str], colours: dict[str, str], nabla: str,
+          words: bool) -> str:
     said = [f'id="e{number}"', f"penwidth={line_width(edge.nbytes)}", f"weight={40 if edge.spine else 2}"]
     lines = edge_lines(edge, nabla)
     if lines:
         width, height = edge_size(lines)
         rows = "".join(f'<TR><TD ALIGN="LEFT">&#160;&#160;{_font(text, 11, colours["grad" if kind == "grad" else "soft"])}</TD></TR>'
-                       for kind, text in lines)
+                       for kind, text in lines) if words else "<TR><TD></TD></TR>"
         said.append(f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0" FIXEDSIZE="TRUE" '
                     f'WIDTH="{width:.0f}" HEIGHT="{height:.0f}">{rows}</TABLE>>')
     if edge.kind in ("update", "hidden"):

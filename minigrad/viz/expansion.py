@@ -229,12 +229,11 @@ def _add_step(body: Body, prefix: str, name: str, ops: list[Operation], out: str
         step.group = f"{prefix}.{ids[0]}"
     summed = _alone(body, ids, out) if alone else _summed(body, uses)
     for tensor in dict.fromkeys(u.tensor for u in uses):
-        first = next(u for u in uses if u.tensor == tensor)
         arg = len(step.inputs)
         step.inputs.append(tensor)
         g = summed.get(tensor)
         live = g is not None or any(u.differentiable for u in uses if u.tensor == tensor)
-        body.step_uses.append(Use(step.id, arg, tensor, first.role, differentiable=live, grad=builder.summary(g)
+        body.step_uses.append(Use(step.id, arg, tensor, differentiable=live, grad=builder.summary(g)
                                   if g is not None else None))
         if g is not None:
             body.partials[step.id, arg] = g

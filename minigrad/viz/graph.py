@@ -197,7 +197,7 @@ class Graph:
     def svg(self, rank: str = "TB", theme: str = "auto", **view: Any) -> str:
         """An SVG picture, in light and dark (theme "auto"), or "light" or "dark" alone."""
         shown = self.view(**view)
-        return svg_text(shown, lay_out(dot_text(shown, rank)), theme)
+        return svg_text(shown, lay_out(dot_text(shown, rank, words=False)), theme)
 
     def png(self, rank: str = "TB", theme: str = "light", **view: Any) -> bytes:
         """A PNG picture."""

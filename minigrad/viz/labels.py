@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from minigrad.run.text import display_width
 from minigrad.viz.scene import Cluster, Edge, Node
 from minigrad.viz.words import name_text, number_text
@@ -14,6 +16,7 @@ TITLE, LINE = 19.0, 15.0  # heights of a title and of the lines below it, in poi
 _NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[] ·-"), frozenset("mwMW@%…")
 
 
+@lru_cache(maxsize=1 << 14)
 def text_width(text: str, size: float) -> float:
     """The width of a line in a sans-serif type, by classes of characters; wide enough for Helvetica, Arial and DejaVu."""
     units = sum(0.36 if c in _NARROW else 0.95 if c in _WIDE else 0.72 if c.isupper() else 0.6 * max(1, display_width(c))

@@ -7,14 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minigrad.errors import MinigradError
 
-__all__ = ["Geometry", "RenderError", "engine", "lay_out", "picture", "run_graphviz"]
+__all__ = ["Geometry", "RenderError", "engine", "lay_out", "lay_out_all", "picture", "run_graphviz"]
 
 _SECONDS = 60
 _FIXES = ("pip install 'minigrad-norm[viz]' (brings graphviz-pure), or install the program dot (Debian and Ubuntu: "
@@ -89,9 +90,15 @@ def picture(text: Callable[[str], str], kind: str) -> bytes:
     return run_graphviz(text("grad" if pure else "∇"), kind, *(["-Gdpi=144"] if kind == "png" else []))
 
 
+def lay_out_all(texts: Sequence[str]) -> list[Geometry]:
+    """Positions for several texts, as many at a time as there are cores."""
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(lay_out, texts))
+
+
 def lay_out(text: str) -> Geometry:
     """Positions for DOT text of `minigrad.viz.dot`."""
-    held = json.loads(run_graphviz(text, "json"))
+    held = json.loads(run_graphviz(text, "json0"))
     _, _, width, height = (float(v) for v in held["bb"].split(","))
     nodes: dict[int, tuple[float, float]] = {}
     clusters: dict[int, tuple[float, float, float, float]] = {}

@@ -98,10 +98,22 @@
     const [x, y] = before ? [before.x, before.y] : [0, 0];
     show(move[0], true);
     const after = state.c.find(c => c.key === key) || nodes.find(n => (n.about.open || n.about.key) === key);
-    if (after) { box.x += after.x - x; box.y += after.y - y; clamp(); place(); }
+    if (after) reveal(opening ? after : null, after, x, y);
     const first = opening ? nodes.find(n => n.g.getAttribute("aria-label")) : nodes.find(n => n.about.open === key);
     if (!opening && first) first.g.focus({preventScroll: true});
     say((opening ? "Opened" : "Closed") + (move[1] ? "; other things closed or opened with it, as this page holds a limited number of pictures." : "."));
+  };
+
+  const reveal = (frame, after, x, y) => {
+    if (frame && frame.f !== undefined) {
+      const rect = $("f" + frame.f).firstElementChild, w = +rect.getAttribute("width"), h = +rect.getAttribute("height");
+      const {width, height} = size();
+      if (w > box.w * .9) box.w = w / .9;
+      box.h = box.w * height / Math.max(1, width);
+      box.x = frame.x + w / 2 - box.w / 2;
+      box.y = h < box.h * .8 ? frame.y + h / 2 - box.h / 2 : frame.y - box.h * .12;
+    } else { box.x += after.x - x; box.y += after.y - y; }
+    clamp();
   };
 
   // ------------------------------------------------------------ pan and zoom
@@ -282,6 +294,8 @@
     if (!now) return;
     say(`Step ${step} of ${turns.length}: ${nodes[now.e].about.title} sends ${now.text.split(", ").pop()} to ${nodes[now.s].about.title}`);
     const middle = now.g.firstChild.getPointAtLength(now.g.firstChild.getTotalLength() / 2);
+    const readable = size().width / .85;
+    if (box.w > readable) { box.w = readable; clamp(); box.x = middle.x - box.w / 2; box.y = middle.y - box.h / 2; }
     into(middle.x, middle.y);
   };
   const upward = e => {

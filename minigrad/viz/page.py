@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from minigrad.run.text import escape, printable
 from minigrad.viz.choice import Choice, boxes_of, chosen, matching
-from minigrad.viz.details import operation_details, tensor_details
+from minigrad.viz.details import keepers_of, operation_details, tensor_details
 from minigrad.viz.dot import dot_text
 from minigrad.viz.items import draw
 from minigrad.viz.labels import edge_lines
-from minigrad.viz.layout import lay_out
+from minigrad.viz.layout import Geometry, lay_out_all
 from minigrad.viz.scene import View
 from minigrad.viz.style import KINDS, SVG_STYLE, THEMES
 from minigrad.viz.svg import cluster_svg, edge_svg, label_svg, node_label, node_svg
@@ -125,24 +125,25 @@ def page_of_views(graph: Graph, views: list[View], rank: str = "TB", groups: dic
     """
     pool, nodes = _Pool(), {}
     states, ops, tensors = [], set(), set()
-    for number, view in enumerate(views):
-        state = _state(graph, view, rank, pool, nodes, groups or {})
+    geometries = lay_out_all([dot_text(view, rank, words=False) for view in views])
+    for number, (view, geometry) in enumerate(zip(views, geometries)):
+        state = _state(graph, view, geometry, pool, nodes, groups or {})
         state["go"] = moves[number] if moves else {}
         states.append(state)
         ops |= {op for node in view.nodes for op in node.ops[:40]}
         tensors |= {edge.tensor for edge in view.edges} | {n.tensor for n in view.nodes if n.tensor}
     tensors |= {t for op in ops for t in graph.op[op].outputs[:1] if t}
+    keepers = keepers_of(graph)
     data = {
         "states": states, "nodes": list(nodes.values()),
         "ops": {op: operation_details(graph, graph.op[op]) for op in sorted(ops)},
-        "tensors": {t: tensor_details(graph, graph.tensor[t]) for t in sorted(tensors)},
+        "tensors": {t: tensor_details(graph, graph.tensor[t], keepers.get(t, [])) for t in sorted(tensors)},
     }
     return _assemble(graph, views, pool, data, notes)
 
 
-def _state(graph: Graph, view: View, rank: str, pool: _Pool, nodes: dict[str, dict[str, Any]],
+def _state(graph: Graph, view: View, geometry: Geometry, pool: _Pool, nodes: dict[str, dict[str, Any]],
            groups: dict[str, str]) -> dict[str, Any]:
-    geometry = lay_out(dot_text(view, rank))
     places = []
     for node, (x, y) in zip(view.nodes, geometry.nodes):
         piece = pool.add(node_svg(node))

@@ -80,12 +80,13 @@ SVG_STYLE = """
 .graph .label text { paint-order: stroke; stroke: var(--page); stroke-width: 3px; stroke-linejoin: round;
   fill: var(--soft); text-anchor: start; }
 .graph .label .grad { fill: var(--grad); }
-.graph .removed .body, .graph .removed .line { stroke: var(--removed); stroke-dasharray: 6 3; }
-.graph .added .body, .graph .added .line { stroke: var(--added); stroke-width: 2.6; }
-.graph .changed .body { stroke: var(--changed); stroke-width: 2.6; }
+""" + "".join(f".graph .node.{kind} .body, .graph .node.{kind} .rim, .graph .frame.{kind} {{ stroke: var(--{kind}-line); }}\n"
+              f".graph .node.{kind} .body, .graph .frame.{kind} {{ fill: var(--{kind}-fill); }}\n" for kind in KINDS) + """
+.graph .node.removed .body, .graph .removed .line { stroke: var(--removed); stroke-dasharray: 6 3; }
+.graph .node.added .body, .graph .added .line { stroke: var(--added); stroke-width: 2.6; }
+.graph .node.changed .body { stroke: var(--changed); stroke-width: 2.6; }
 .graph .removed .head { fill: var(--removed); } .graph .added .head { fill: var(--added); }
-""" + "".join(f".graph .{kind} > .body, .graph .{kind} > .rim, .graph .frame.{kind} {{ stroke: var(--{kind}-line); }}\n"
-              f".graph .{kind} > .body, .graph .frame.{kind} {{ fill: var(--{kind}-fill); }}\n" for kind in KINDS)
+"""
 
 
 def svg_style(theme: str) -> str:

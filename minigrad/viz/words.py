@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from minigrad.run.text import format_number, printable
@@ -63,6 +64,7 @@ def attribute_text(attrs: dict[str, Any]) -> str:
     return printable(", ".join(said))
 
 
+@lru_cache(maxsize=1 << 14)
 def name_text(name: str, most: int = 34) -> str:
     """A name on one line, its middle cut out where it is long."""
     name = printable(name)
