@@ -90,6 +90,17 @@ class Recorder(Observer):
             self._open(name, None)
         self.builder.finish()
 
+    def adopt(self, model: Layer) -> None:
+        """Take the names of parameters and buffers from a model that was made inside the block."""
+        self.model = model
+        for kind, named in (("param", model.named_parameters()), ("buffer", model.named_buffers())):
+            for name, tensor in named:
+                found = self.builder.find(tensor)
+                if found is not None:
+                    row = self.builder.tensors[found]
+                    row.name, row.kind = name, kind
+        self._graph = None
+
     @property
     def graph(self) -> Graph:
         """What was recorded. After an error in the block: everything up to the operation that failed."""

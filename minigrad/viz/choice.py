@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -86,7 +87,7 @@ def chosen(graph: Graph, depth: int | None, opened: Sequence[str], closed: Seque
 
 def matching(root: Box, name: str) -> list[Box]:
     """The boxes that a name means: key, path, title or operation's name; "all": every operation that opens, "steps": only
-    their first level.
+    their first level; "bn2": the second normalization where no layer has that name.
 
     Raises
     ------
@@ -99,6 +100,10 @@ def matching(root: Box, name: str) -> list[Box]:
                 and (name == "all" or box.op.parent is None)]
     found = [box for box in every if name in (box.key, box.path, box.group)] or [
         box for box in every if name in (box.title, box.path.rpartition(".")[2], box.op.op if box.op else "")]
+    numbered = re.fullmatch(r"(?:bn|norm)(\d+)", name)
+    if not found and numbered:  # the k-th normalization, in models whose layers are only numbered
+        norms = [box for box in every if box.op is not None and box.op.kind == "norm" and box.op.parent is None]
+        found = norms[int(numbered[1]) - 1:int(numbered[1])] if int(numbered[1]) else []
     if not found:
         some = ", ".join(dict.fromkeys(box.path or box.title for box in every if box.children or box.path))
         raise ArgumentError("view", got=repr(name), wanted=f"a layer, an operation or 'all'; there are {some[:300]}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 _MOST_INPUTS = 3  # inputs from outside that one node may have before they are drawn as one
+_MOST_READERS = 3  # nodes that read one input before each is given a copy
 _MOST_PARALLEL = 3  # tensors between two nodes before they are drawn as one edge
 _QUIET = {"shape", "ndim", "axis", "keepdims", "param_shape", "reduce", "stride", "padding", "dilation", "groups"}
 
@@ -90,7 +91,7 @@ class _Artist:
             said = attribute_text({k: v for k, v in single.attrs.items() if k not in _QUIET and v is not None})
             if said and len(said) <= 24:
                 node.rows.append(("text", said))
-        if single is None and len(ops) > 1:
+        if single is None and len(ops) > 1 and not node.key.startswith("chunk:"):
             node.rows.append(("soft", count_text(len(ops), "operation")))
         node.rows += _tensor_lines(params, "params") + _tensor_lines(buffers, "soft")
         held = self.graph.held_bytes(ops)
@@ -148,6 +149,8 @@ class _Artist:
             for tensor, uses in tensors.items():
                 row = self.graph.tensor[tensor]
                 key = f"tensor:{tensor}"
+                if len({self.home[u.op] for u in self.readers[tensor]}) > _MOST_READERS:
+                    key += f"@{target}"  # one line across the whole picture per reader would hide everything else
                 if key not in self.nodes:
                     kind = row.kind if row.kind in ("param", "buffer") else "input"
                     shape = "cylinder" if kind == "buffer" else "note" if kind == "param" else "ellipse"

@@ -55,7 +55,7 @@ class Box:
         """The operation's kind; for what holds several, that of its weightiest one, or "block"."""
         if self.op is not None:
             return self.op.kind
-        if any(child.layer or child.times > 1 for child in self.children) or not self.layer:
+        if any(child.layer or child.path or child.times > 1 for child in self.children) or not self.layer:
             return "block"
         kinds = {op.kind for op in self.operations()}
         return next((kind for kind in _PRIORITY if kind in kinds), "ew")
