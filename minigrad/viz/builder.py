@@ -133,6 +133,8 @@ class Builder:
     def find(self, x: Any) -> str | None:
         """The tensor that an argument is, if it was met before."""
         edge = x.edge if isinstance(x, Traced) else None
+        if isinstance(edge, Traced):  # a leaf, as backward gets it back from what was saved
+            x, edge = edge, None
         if edge is not None:
             made = self.made.get(node_of(edge))  # type: ignore[arg-type]
             return made[index_of(edge)] if made else None
@@ -146,6 +148,8 @@ class Builder:
         known = self.find(x)
         if known is not None:
             return known
+        if isinstance(x, Traced) and isinstance(x.edge, Traced):
+            x = x.edge
         kind = ("param" if isinstance(x, Parameter) else "buffer" if isinstance(x, Buffer) else
                 "input" if isinstance(x, Traced) else "const")
         given = self.names.get(id(x)) or getattr(x, "name", None)

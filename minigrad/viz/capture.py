@@ -120,6 +120,8 @@ class Recorder(Observer):
         self._synchronize(outputs)
         elapsed = time.perf_counter() - self._clock
         phase = self._phase()
+        if phase is None:  # the engine adds to a `.grad`: no part of any graph
+            return
         row = self.builder.forward(op, node, inputs, outputs)
         row.phase, row.module = phase, self._module(scope, phase)
         row.time_us = round(elapsed * 1e6, 1) if self.times else None
@@ -156,8 +158,10 @@ class Recorder(Observer):
             self._runs += 1
         self._last = seq
 
-    def _phase(self) -> int:
-        """0 for an operation of the program itself, k for one that the k-th backward pass records."""
+    def _phase(self) -> int | None:
+        """0 for an operation of the program itself, k for one that the k-th backward pass records; None for what adds
+        gradients up in leaves.
+        """
         frame: Any = sys._getframe(2)
         while frame is not None:
             code = frame.f_code
@@ -166,6 +170,8 @@ class Recorder(Observer):
                 return self._runs
             if code is engine._run.__code__:
                 return self._runs
+            if code is engine.backward.__code__:
+                return None
             frame = frame.f_back
         self._last = 0
         return 0

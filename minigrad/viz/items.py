@@ -269,7 +269,7 @@ def _find_spine(nodes: dict[str, Node], edges: Iterable[Edge]) -> None:
     seen = set()
     while into[here] and here not in seen:
         seen.add(here)
-        best = max(into[here], key=lambda e: (e.nbytes, depth.get(e.source, 0)))
+        best = max(into[here], key=lambda e: (bool(nodes[e.source].ops), e.nbytes, depth.get(e.source, 0)))
         best.spine = True
         here = best.source
 

@@ -21,14 +21,14 @@ def summary(graph: Graph) -> str:
     groups: dict[str | None, list[Operation]] = {}
     for op in graph.top_level():
         if not op.phase:
-            groups.setdefault(op.module if op.module and graph.module[op.module].path else None if op.module is None
-                              else op.module, []).append(op)
+            groups.setdefault(op.module, []).append(op)
     rows = []
     shown: set[str] = set()
     counted: set[str] = set()
     for module, ops in groups.items():
         depth = _headings(graph, module, rows, shown)
-        for op in ops if module is None or len(ops) > 1 and depth == 0 else [None]:
+        outermost = module is None or not graph.module[module].path
+        for op in ops if outermost else [None]:
             part = ops if op is None else [op]
             row = graph.module[module] if module else None
             name = "  " * depth + (row.path.rpartition(".")[2] or row.type if row and op is None else "")
