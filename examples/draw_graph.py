@@ -1,12 +1,13 @@
 """Draw what a network computes: BatchNorm opened, a page to look around in, and training against evaluation.
 
-    python examples/draw_graph.py --out graphs
+python examples/draw_graph.py --out graphs
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class Net(layers.Module):
         self.bn1 = layers.BatchNorm1d(128)
         self.fc2 = layers.Linear(128, 10)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Any:
         """Scores of ten classes."""
         return self.fc2(F.relu(self.bn1(self.fc1(x))))
 

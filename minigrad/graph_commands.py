@@ -22,14 +22,16 @@ from minigrad.viz.graph import FORMATS
 __all__ = ["capture", "diff", "graph", "summary"]
 
 _NETWORKS: dict[str, Callable[[str], layers.Module]] = {"mlp": train_mlp.build, "cnn": train_cnn.build}
-_WHAT = "mlp, cnn, SCRIPT.py:function, a run directory, or a dump.json; mlp and cnn take options, as in mlp:norm=none,mode=eval"
+_WHAT = ("mlp, cnn, SCRIPT.py:function, a run directory, or a dump.json; mlp and cnn take options, "
+         "as in mlp:norm=none,mode=eval")
 
 
 def _parser(name: str, about: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"minigrad {name}", description=about)
     parser.add_argument("--norm", choices=NORMS, default="batch", help="the normalization of mlp and cnn")
     parser.add_argument("--mode", choices=("train", "eval"), default="train", help="the mode of mlp and cnn")
-    parser.add_argument("--input", type=_shape, metavar="N,C,H,W", help="the input's shape for mlp and cnn (64,1,28,28)")
+    parser.add_argument("--input", type=_shape, metavar="N,C,H,W",
+                        help="the input's shape for mlp and cnn (64,1,28,28)")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -61,7 +63,8 @@ def graph(arguments: Sequence[str]) -> int:
         return diff(arguments[1:])
     parser = _parser("graph", "Draw the computation graph of one training step.")
     parser.add_argument("what", help=_WHAT)
-    parser.add_argument("--backward", action="store_true", help="the graph of the backward pass itself (create_graph=True)")
+    parser.add_argument("--backward", action="store_true",
+                        help="the graph of the backward pass itself (create_graph=True)")
     _picture_options(parser)
     given = parser.parse_args(arguments)
     return _guarded(lambda: _draw(given))
@@ -167,7 +170,8 @@ def _network(name: str, options: str, given: argparse.Namespace, backward: bool,
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")
         if key not in chosen or value not in (NORMS if key == "norm" else ("train", "eval")):
-            raise ArgumentError("graph", got=f"{option!r} of {name}", wanted=f"norm=({'|'.join(NORMS)}) or mode=(train|eval)")
+            raise ArgumentError("graph", got=f"{option!r} of {name}",
+                                wanted=f"norm=({'|'.join(NORMS)}) or mode=(train|eval)")
         chosen[key] = value
     minigrad.manual_seed(given.seed)
     model = _NETWORKS[name](chosen["norm"]).train(chosen["mode"] == "train")
@@ -206,5 +210,6 @@ def _script(path: Path, function: str, backward: bool, everything: bool) -> viz.
     spec.loader.exec_module(module)
     step = getattr(module, function, None)
     if not callable(step):
-        raise ArgumentError("graph", got=f"{path.name}:{function}", wanted="a function that returns a loss, or (model, loss)")
+        raise ArgumentError("graph", got=f"{path.name}:{function}",
+                            wanted="a function that returns a loss, or (model, loss)")
     return _recorded(step, f"{path.name}:{function}", backward, everything)

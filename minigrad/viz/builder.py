@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import weakref
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,16 @@ from minigrad.viz.statistics import inner, number, summarize
 __all__ = ["Builder", "Storages", "attributes", "roles"]
 
 _MOST_PARTIALS = 12  # partial gradients of one tensor that are multiplied with each other
+_roles: dict[type, tuple[str, ...]] = {}
 
 
-@cache
 def roles(op: type) -> tuple[str, ...]:
-    """The names that an operation's text gives its arguments; the last one stands for all further arguments if starred."""
-    named = list(inspect.signature(op.forward).parameters.values())[1:]  # type: ignore[attr-defined]
-    return tuple(("*" if p.kind is p.VAR_POSITIONAL else "") + p.name for p in named)
+    """The names that an operation's text gives its arguments; a starred one stands for all that follow."""
+    found = _roles.get(op)
+    if found is None:
+        named = list(inspect.signature(op.forward).parameters.values())[1:]  # type: ignore[attr-defined]
+        found = _roles[op] = tuple(("*" if p.kind is p.VAR_POSITIONAL else "") + p.name for p in named)
+    return found
 
 
 def _role(op: Any, arg: int) -> str:
@@ -121,7 +123,7 @@ class Builder:
             describe(row, array)
             row.storage = self.storages.of(array, kind)
             row.stats = self.summary(array)
-            row.value = number(array) if array.size == 1 and is_floating(array.dtype) else None
+            row.value = number(array.item()) if array.size == 1 and is_floating(array.dtype) else None
             self.bind(array, row.id)
         self.tensors[row.id] = row
         return row
@@ -185,7 +187,7 @@ class Builder:
         made: list[str | None] = []
         for t in outputs:
             made.append(self.new_tensor(op.name.lower(), "act", value(t)).id)
-        row.outputs = list(made)
+        row.outputs = [t for t in made if t is not None]
         self.ops.append(row)
         if node is not None:
             self.made[node] = made

@@ -1,4 +1,4 @@
-"""Capture: what a program does inside `with record(model):`, or what the tape of a result holds, as a `Graph`.
+"""Capture: what a program does inside `with record(model):`, as a `Graph`.
 
 Nothing here runs unless asked for. A recorder is an observer: it is told of operations and of backward steps by the
 engine, which pays one test per operation while there is none.
@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal
 
 from minigrad import engine
-from minigrad.backend import device_of, is_array, is_floating, namespace
-from minigrad.errors import ArgumentError, GraphError
-from minigrad.graph import RELEASED, Node, node_of, walk
+from minigrad.backend import device_of, is_array, namespace
+from minigrad.errors import ArgumentError
+from minigrad.graph import Node
 from minigrad.layers.module import Module as Layer
 from minigrad.modes import current, switch
 from minigrad.observers import Observer, observe
-from minigrad.op import Traced, value
+from minigrad.op import value
 from minigrad.viz.builder import Builder, Storages
 from minigrad.viz.expansion import expand
 from minigrad.viz.failure import failure
 from minigrad.viz.graph import Graph
 from minigrad.viz.kinds import COMPOSITE
 from minigrad.viz.rows import Module, Mutation, Operation, Use
-from minigrad.viz.sweep import sweep
 
-__all__ = ["Recorder", "record", "trace"]
+__all__ = ["Recorder", "Statistics", "record"]
 
 Statistics = Literal["hist", "summary"] | None
 
@@ -110,7 +109,7 @@ class Recorder(Observer):
 
     @property
     def partials(self) -> dict[tuple[str, int], Any]:
-        """With ``keep_partials=True``: (operation's id, argument) to the partial gradient through that edge, an array."""
+        """With ``keep_partials=True``: (operation's id, argument) to the partial gradient through that edge."""
         return self.builder.partials
 
     # ---------------------------------------------------------------- events
@@ -200,7 +199,7 @@ class Recorder(Observer):
     def _compare_buffers(self, layer: Layer, _: Any, __: Any) -> None:
         """Buffers are rebound when they are updated: another array says that there was an update."""
         before = self._before.pop()
-        after = {name: b for name, b in layer.named_buffers(recurse=False)}
+        after = dict(layer.named_buffers(recurse=False))
         changed = {name: b for name, b in after.items() if before.get(name) is not b.data and b.data.ndim}
         scope = current().scope
         if changed and scope is not None and not current().recomputing:
@@ -258,7 +257,7 @@ class Recorder(Observer):
                 known.grad = tensor.grad
         for tensor in inner.tensors.values():  # inner products refer to uses by their number, which changes here
             tensor.gram_uses, tensor.gram = [], []
-        for step in body.steps:  # (y, μ, σ², r): what the operation calls by its own name is called by its step's instead
+        for step in body.steps:  # outputs such as μ and σ² are better called by their steps' names
             for t in step.outputs:
                 if t in row.outputs[1:] and t in tensors:
                     tensors[t].name = step.op.lower()
@@ -315,7 +314,8 @@ class Recorder(Observer):
         ops = [*builder.ops, *self.extra]
         tensors = {**builder.tensors, **self.extra_tensors}
         first = next((t for t in tensors.values() if t.kind in ("input", "act") and t.shape), None)
-        meta: dict[str, Any] = {"title": self.title or (type(self.model).__name__ if self.model is not None else "graph")}
+        name = "graph" if self.model is None else type(self.model).__name__
+        meta: dict[str, Any] = {"title": self.title or name}
         if self.model is not None:
             meta["training"] = self.model.training
         if first is not None:
@@ -371,101 +371,3 @@ def record(model: Layer | None = None, *, stats: Statistics = "hist", expand: bo
     ['Linear', 'BatchNorm', 'Sum']
     """
     return Recorder(model, stats, expand, times, keep_partials, most_bodies, title)
-
-
-def trace(outputs: Any, model: Layer | None = None, *, gradients: bool = True, stats: Statistics = "hist",
-          expand: bool | Literal["all"] = True, keep_partials: bool = False, title: str = "") -> Graph:
-    """The graph that a result was computed by, from its tape, after the fact.
-
-    The tape holds what backward needs and no more, so values of some tensors, operations without a derivative and forward
-    times are absent; `record` sees them. No `.grad` is touched, no hook is called, nothing is freed.
-
-    Parameters
-    ----------
-    outputs : Tensor or sequence of Tensors
-    model : Module, optional
-        Gives names to parameters and buffers.
-    gradients : bool
-        Send a gradient back (1 for every element of the outputs), for shapes and partial gradients.
-    stats, expand, keep_partials, title
-        As for `record`.
-
-    Raises
-    ------
-    GraphError
-        The outputs were not recorded.
-    """
-    results = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
-    if not results or any(not isinstance(y, Traced) or y.edge is None for y in results):
-        raise GraphError("trace", got="a Tensor that no recorded operation made", wanted="a result that requires a gradient",
-                         hint="Compute it from a Parameter or a Tensor with requires_grad=True, outside no_grad()")
-    recorder = Recorder(model, stats, expand, False, keep_partials, 64, title)
-    nodes = walk([y.edge for y in results])
-    phases = _phases(nodes)
-    shown = {y.edge: y for y in results}
-    for node in nodes:
-        inputs, outs = _known(node, shown)
-        row = recorder.builder.forward(node.op, node, inputs, outs)
-        row.phase, row.module = phases[node], recorder._module(node.scope, phases[node])
-        if not row.phase and recorder._wants(node.op) and _complete(node, inputs):
-            recorder._opened[row.id] = (node.op, [value(x) for x in inputs], node.needs)
-    if gradients and all(node.saved is not RELEASED for node in nodes):
-        seeds = {y.edge: namespace(y.data).ones_like(y.data) for y in results if is_floating(y.data.dtype)}
-        sweep(nodes, seeds, recorder.backward)
-    for name in list(recorder._opened):
-        recorder._open(name, None)
-    recorder.builder.finish()
-    return recorder.graph
-
-
-def _known(node: Node, shown: dict[Any, Any]) -> tuple[list[Any], list[Any]]:
-    """What the tape still knows of a node's inputs and outputs, as arguments for a Builder."""
-    saved = {} if node.saved is RELEASED else {
-        (source, i): array for (source, i, _), array in zip(node.op.keeps, node.saved) if is_array(array)}
-    inputs: list[Any] = []
-    for i, edge in enumerate(node.edges):
-        array = saved.get(("input", i))
-        if edge is None:
-            inputs.append(array)
-        elif node_of(edge) is None:
-            inputs.append(edge)
-        else:
-            inputs.append(_Placeholder(edge, array))
-    outs = []
-    for k in range(node.op.n_out + node.op.n_aux):
-        y = shown.get((node, k) if k else node)
-        outs.append(y.data if y is not None else saved.get(("output", k)))
-    return inputs, outs
-
-
-class _Placeholder(Traced):
-    """A result in the middle of a tape: its edge, and its array where something holds it."""
-
-    __slots__ = ("edge", "data", "name")
-
-    def __init__(self, edge: Any, array: Any) -> None:
-        self.edge, self.data, self.name = edge, array, None
-
-
-def _complete(node: Node, inputs: list[Any]) -> bool:
-    """Whether every array that the forward text needs is known; an absent constant may be a None that was passed."""
-    return all(value(x) is not None for x, edge in zip(inputs, node.edges) if edge is not None)
-
-
-def _phases(nodes: Iterable[Node]) -> dict[Node, int]:
-    """1 for nodes that a backward pass recorded: those that come back to a layer call that had ended, and all later ones."""
-    found: dict[Node, int] = {}
-    ended: set[int] = set()
-    open_now: list[int] = []
-    phase = 0
-    for node in nodes:
-        chain, scope = [], node.scope
-        while scope is not None:
-            chain.append(id(scope))
-            scope = scope[0]
-        if any(each in ended for each in chain):
-            phase = 1
-        ended |= set(open_now) - set(chain)
-        open_now = chain
-        found[node] = phase
-    return found

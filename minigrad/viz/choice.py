@@ -86,15 +86,15 @@ def chosen(graph: Graph, depth: int | None, opened: Sequence[str], closed: Seque
 
 
 def matching(root: Box, name: str) -> list[Box]:
-    """The boxes that a name means: key, path, title or operation's name; "all": every operation that opens, "steps": only
-    their first level; "bn2": the second normalization where no layer has that name.
+    """The boxes that a name means: key, path, title or operation's name; "all": every operation that opens, "steps":
+    only their first level; "bn2": the second normalization where no layer has that name.
 
     Raises
     ------
     ArgumentError
         There is none; the message lists some.
     """
-    every = [box for box in boxes_of(root)]
+    every = list(boxes_of(root))
     if name in ("all", "steps"):
         return [box for box in every if box.op is not None and box.children
                 and (name == "all" or box.op.parent is None)]

@@ -72,7 +72,8 @@ def _numbers(stats: Statistics | None) -> dict[str, Any] | None:
     if stats is None:
         return None
     facts = [["norm", number_text(stats.norm)], ["mean, std", f"{number_text(stats.mean)}, {number_text(stats.std)}"],
-             ["from, to", f"{number_text(stats.min)}, {number_text(stats.max)}"], ["zeros", f"{100 * stats.zeros:.3g} %"]]
+             ["from, to", f"{number_text(stats.min)}, {number_text(stats.max)}"],
+             ["zeros", f"{100 * stats.zeros:.3g} %"]]
     if stats.nonfinite:
         facts.append(["not finite", f"{stats.nonfinite:,}"])
     return {"facts": facts, "hist": stats.hist or []}

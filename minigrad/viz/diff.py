@@ -91,7 +91,8 @@ class Difference:
 def diff(a: Graph, b: Graph, **view: Any) -> Difference:
     """Compare two graphs as their pictures show them.
 
-    Nodes are aligned in order by what they are (layers by class, operations by name), so that a layer put in shifts nothing.
+    Nodes are aligned in order by what they are (layers by class, operations by name), so that a layer put in shifts
+    nothing.
 
     Parameters
     ----------

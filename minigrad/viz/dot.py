@@ -45,8 +45,8 @@ def dot_text(view: View, rank: str = "TB", theme: str = "light", nabla: str = "â
     spine = {end for edge in view.edges if edge.spine for end in (edge.source, edge.target)}
     lines = [
         "digraph minigrad {",
-        f'  graph [rankdir={rank} newrank=true nodesep=0.35 ranksep=0.36 outputorder=edgesfirst splines=spline '
-        f'bgcolor="{colours["page"]}" fontname="Helvetica" pad=0.15]',
+        (f"  graph [rankdir={rank} newrank=true nodesep=0.35 ranksep=0.36 outputorder=edgesfirst splines=spline "
+         f'bgcolor="{colours["page"]}" fontname="Helvetica" pad=0.15]'),
         '  node [fontname="Helvetica" fontsize=11 fixedsize=true penwidth=1.5]',
         f'  edge [fontname="Helvetica" fontsize=11 arrowsize=0.7 color="{colours["edge"]}"]',
     ]
@@ -78,8 +78,8 @@ def _font(text: str, size: float, colour: str, bold: bool = False) -> str:
 
 
 def _node(node: Node, name: str, colours: dict[str, str], on_spine: bool, words: bool) -> str:
-    tint = {"params": colours["green"], "soft": colours["soft"], "warn": colours["warn"], "added-mark": colours["added"],
-            "removed-mark": colours["removed"]}
+    tint = {"params": colours["green"], "soft": colours["soft"], "warn": colours["warn"],
+            "added-mark": colours["added"], "removed-mark": colours["removed"], "changed-mark": colours["changed"]}
     if not words:
         return _box(node, name, colours, on_spine, '""')
     (_, title), *rows = node_lines(node)
@@ -94,7 +94,7 @@ def _box(node: Node, name: str, colours: dict[str, str], on_spine: bool, label: 
     width, height = node_size(node)
     style = {"box": "rounded,filled", "side": "dashed,filled"}.get(node.shape, "filled")
     line = colours.get(node.status) or colours[f"{node.kind}-line"]
-    more = ' group=spine' if on_spine else ""
+    more = " group=spine" if on_spine else ""
     more += " peripheries=2" if node.openable and node.shape == "box" else ""
     return (f'{name} [shape={_SHAPES[node.shape]} style="{style}" width={width / 72:.3f} height={height / 72:.3f} '
             f'fillcolor="{colours[f"{node.kind}-fill"]}" color="{line}"{more} label={label}]')
@@ -102,7 +102,8 @@ def _box(node: Node, name: str, colours: dict[str, str], on_spine: bool, label: 
 
 def _frame(cluster: Cluster, colours: dict[str, str], words: bool) -> str:
     title, behind = cluster_lines(cluster)
-    label = _font(title, 12, colours["text"], True) + ("&#160;&#160;" + _font(behind, 11, colours["soft"]) if behind else "")
+    label = _font(title, 12, colours["text"], True)
+    label += "&#160;&#160;" + _font(behind, 11, colours["soft"]) if behind else ""
     label = label if words else ""
     width = text_width(title, 12) * 1.1 + text_width(behind, 11) + 18
     return (f'graph [labeljust=l style=rounded penwidth=1.2 margin=12 color="{colours[f"{cluster.kind}-line"]}" '
@@ -116,8 +117,8 @@ def _edge(edge: Edge, number: int, names: dict[str, str], colours: dict[str, str
     lines = edge_lines(edge, nabla)
     if lines:
         width, height = edge_size(lines)
-        rows = "".join(f'<TR><TD ALIGN="LEFT">&#160;&#160;{_font(text, 11, colours["grad" if kind == "grad" else "soft"])}</TD></TR>'
-                       for kind, text in lines) if words else "<TR><TD></TD></TR>"
+        said_so = [_font(text, 11, colours["grad" if kind == "grad" else "soft"]) for kind, text in lines if words]
+        rows = "".join(f'<TR><TD ALIGN="LEFT">&#160;&#160;{each}</TD></TR>' for each in said_so or [""])
         said.append(f'label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0" FIXEDSIZE="TRUE" '
                     f'WIDTH="{width:.0f}" HEIGHT="{height:.0f}">{rows}</TABLE>>')
     if edge.kind in ("update", "hidden"):

@@ -1,9 +1,9 @@
 """An operation opened: its own forward text run on Tensors, which records its parts, and their partial gradients.
 
-A text is a Python function, so its parts have two levels. *Steps* are calls of the named functions below, and the lines of
-the text around them; *primitives* are the operations that these record. A step with several outputs is drawn once per
-output: the gradient through the mean alone and through the variance alone are what one wants to see. Each is found by
-sending that output's gradient alone through the step's primitives.
+A text is a Python function, so its parts have two levels. *Steps* are calls of the named functions below, and the lines
+of the text around them; *primitives* are the operations that these record. A step with several outputs is drawn once
+per output: the gradient through the mean alone and through the variance alone are what one wants to see. Each is found
+by sending that output's gradient alone through the step's primitives.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Body:
 
     builder : its primitives, their tensors and uses
     steps, step_uses : the level above, empty where the text has no named steps
-    gradients : per input of the operation, the sum of the partial gradients on the ways into it; None where there is none
+    gradients : per input of the operation, the sum of the partial gradients on the ways into it, or None
     partials : (id of the part, argument) to the partial gradient itself
     nested : id of a part to the operation, its inputs and needs, for parts that are worth opening in turn
     """

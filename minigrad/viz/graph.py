@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from minigrad.errors import ArgumentError, StateError
 from minigrad.run.directory import write_text
 from minigrad.viz.dot import dot_text
-from minigrad.viz.layout import lay_out, picture
+from minigrad.viz.layout import RenderError, lay_out, picture
 from minigrad.viz.listing import listing, summary
 from minigrad.viz.page import page
 from minigrad.viz.rows import Module, Mutation, Operation, Statistics, Storage, TensorRow, Use, plain
@@ -79,10 +80,11 @@ class Graph:
         return found
 
     def held_bytes(self, ops: Iterable[Operation] | None = None, parameters: bool = False) -> int:
-        """Bytes held for backward, every storage once; `parameters`: also those of parameters and buffers, which the model
-        holds anyway.
+        """Bytes held for backward, every storage once; `parameters`: also those of parameters and buffers, which the
+        model holds anyway.
         """
-        return sum(n for s, n in self.held(ops).items() if parameters or self.storage[s].kind not in ("param", "buffer"))
+        anyway = () if parameters else ("param", "buffer")
+        return sum(n for s, n in self.held(ops).items() if self.storage[s].kind not in anyway)
 
     def find(self, text: str) -> list[Operation]:
         """Operations whose id, name or layer path is `text`, else those that contain it."""
@@ -146,7 +148,7 @@ class Graph:
             return target
         text = {"svg": self.svg, "dot": self.dot, "html": self.html, "json": lambda **_: self.to_json(),
                 "txt": lambda **_: self.summary() + "\n\n" + self.listing()}[kind]
-        write_text(target, text(**view))  # type: ignore[operator]
+        write_text(target, text(**view))
         return target
 
     @staticmethod
@@ -155,7 +157,8 @@ class Graph:
         try:
             held = json.loads(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise StateError("Graph.load", got=f"{Path(path).name}, which is not JSON ({error})", wanted=SCHEMA) from error
+            got = f"{Path(path).name}, which is not JSON ({error})"
+            raise StateError("Graph.load", got=got, wanted=SCHEMA) from error
         return Graph.from_dict(held)
 
     # ---------------------------------------------------------------- pictures
@@ -226,23 +229,21 @@ class Graph:
         return listing(self)
 
     def __repr__(self) -> str:
-        return f"<Graph {self.meta.get('title', '')!r}: {len(self.top_level())} operations, {len(self.tensors)} tensors>"
+        title = self.meta.get("title", "")
+        return f"<Graph {title!r}: {len(self.top_level())} operations, {len(self.tensors)} tensors>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        from minigrad.viz.layout import RenderError
-
         bundle = {"text/plain": self.summary()}
-        try:
+        with contextlib.suppress(RenderError):
             bundle["image/svg+xml"] = self.svg()
-        except RenderError:
-            pass
         return bundle
 
 
 def _statistics(held: dict[str, Any] | None) -> Statistics | None:
     empty = dict.fromkeys(("norm", "mean", "std", "min", "max"))
-    return None if held is None else Statistics(**{**empty, **held})  # type: ignore[arg-type]
+    return None if held is None else Statistics(**{**empty, **held})
 
 
 def _shaped(row: dict[str, Any]) -> dict[str, Any]:
-    return {"shape": [], "dtype": "", "name": ""} | row | {name: _statistics(row.get(name)) for name in ("stats", "grad")}
+    known = {name: _statistics(row.get(name)) for name in ("stats", "grad")}
+    return {"shape": [], "dtype": "", "name": ""} | row | known

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from minigrad.viz.choice import Choice, operations_of, parts_of
 from minigrad.viz.rows import Operation, TensorRow, Use
 from minigrad.viz.scene import Cluster, Edge, Node, View
-from minigrad.viz.tree import Box
 from minigrad.viz.words import attribute_text, bytes_text, count_text, name_text, shape_text
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class _Artist:
         for box, cluster, is_open in parts_of(self.choice):
             if is_open:
                 key = box.group or box.key
-                title = box.title if box.group is None else "Moments" if box.title in ("Mean", "Variance") else box.title
+                title = "Moments" if box.group is not None and box.title in ("Mean", "Variance") else box.title
                 self.clusters.append(Cluster(key, title, box.path, box.hyper, box.kind, cluster))
                 continue
             node = Node(box.key, box.title, box.kind, path=box.path, cluster=cluster, openable=bool(box.children),
@@ -143,8 +142,8 @@ class _Artist:
                 self.nodes[key] = Node(key, count_text(len(few), "input"), "input", "ellipse",
                                        cluster=self.nodes[target].cluster)
                 nbytes = sum(self.graph.tensor[t].nbytes for t in few)
-                uses = [self.number[id(u)] for each in few.values() for u in each]
-                self.edges.append(Edge(key, target, next(iter(few)), "", None, nbytes, "none", uses=uses))
+                numbers = [self.number[id(u)] for each in few.values() for u in each]
+                self.edges.append(Edge(key, target, next(iter(few)), "", None, nbytes, "none", uses=numbers))
                 tensors = {t: u for t, u in tensors.items() if t not in few}
             for tensor, uses in tensors.items():
                 row = self.graph.tensor[tensor]
@@ -187,7 +186,7 @@ class _Artist:
         if op.bwd_order is None:
             return ()
         whole = self.graph.op[op.parent] if op.parent else None
-        if whole is not None and whole.parent is not None and op.id in whole.body and whole.id.rpartition(".")[2][0] == "s":
+        if whole is not None and whole.parent is not None and whole.id.rpartition(".")[2][0] == "s":
             whole = self.graph.op[whole.parent]  # a step numbers its primitives as the operation does
         return (*(self.turn(whole) if whole is not None else ()), op.bwd_order)
 
@@ -227,8 +226,8 @@ class _Artist:
             key = f"result:{row.id}"
             title = "loss" if row.value is not None and not op.phase and "Loss" not in op.op else "result"
             said = f"{row.value:.4g}" if row.value is not None else shape_text(row.shape)
-            self.nodes[key] = Node(key, title, "loss" if row.value is not None else "input", "loss", rows=[("text", said)],
-                                   tensor=row.id)
+            kind = "loss" if row.value is not None else "input"
+            self.nodes[key] = Node(key, title, kind, "loss", rows=[("text", said)], tensor=row.id)
             grad = row.grad.norm if row.grad else None
             self.edges.append(Edge(source, key, row.id, "", grad, row.nbytes, "data" if grad is not None else "none",
                                    order=(0,) if grad is not None else None))
@@ -252,7 +251,7 @@ def _tensor_lines(rows: list[TensorRow], kind: str) -> list[tuple[str, str]]:
 
 
 def _find_spine(nodes: dict[str, Node], edges: Iterable[Edge]) -> None:
-    """Mark the main path: back from the last result along the largest tensors, and where these are equal, the longest way."""
+    """Mark the main path: back from the last result along the largest tensors, where these are equal the long way."""
     into: dict[str, list[Edge]] = defaultdict(list)
     out: dict[str, int] = defaultdict(int)
     for edge in edges:

@@ -1,4 +1,4 @@
-"""Which kind an operation is of, which decides its colour and shape; and which operations open into parts by default."""
+"""Which kind an operation is of, which decides its colour; and which operations open into parts by default."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KINDS = (
     ("matmul", r"Linear|MatMul|Conv|Attention"),
     ("loss", r"CrossEntropy|Loss|NLL"),
     ("reduce", r"^(Sum|Mean|Max|Min|Var|Variance|Std|LogSumExp|Prod|ArgMax)$|Pool|^Moments$"),
-    ("shape", r"Reshape|Transpose|Permute|Concat|Broadcast|Expand|Squeeze|Stack|Flatten|GetItem|IndexAdd|Pad|Cast|Move"),
+    ("shape", r"Reshape|Transpose|Permute|Concat|Broadcast|Expand|Squeeze|Stack|Flatten|GetItem|IndexAdd|Pad|Cast"),
 )
 
 #: Operations whose parts are worth seeing without being asked for; every other one opens with ``expand="all"``.

@@ -18,9 +18,11 @@ _NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[] ·-"), frozenset("mwMW@%…")
 
 @lru_cache(maxsize=1 << 14)
 def text_width(text: str, size: float) -> float:
-    """The width of a line in a sans-serif type, by classes of characters; wide enough for Helvetica, Arial and DejaVu."""
-    units = sum(0.36 if c in _NARROW else 0.95 if c in _WIDE else 0.72 if c.isupper() else 0.6 * max(1, display_width(c))
-                for c in text)
+    """The width of a line in sans-serif type, by classes of characters; wide enough for Helvetica, Arial and DejaVu."""
+    units = 0.0
+    for c in text:
+        units += (0.36 if c in _NARROW else 0.95 if c in _WIDE else 0.72 if c.isupper() else
+                  0.6 * max(1, display_width(c)))
     return units * size
 
 

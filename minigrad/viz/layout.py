@@ -19,7 +19,7 @@ __all__ = ["Geometry", "RenderError", "engine", "lay_out", "lay_out_all", "pictu
 
 _SECONDS = 60
 _FIXES = ("pip install 'minigrad-norm[viz]' (brings graphviz-pure), or install the program dot (Debian and Ubuntu: "
-          "apt install graphviz; macOS: brew install graphviz), or write .dot, .json or .txt instead, which need neither")
+          "apt install graphviz; macOS: brew install graphviz), or write .dot, .json or .txt, which need neither")
 
 
 class RenderError(MinigradError, RuntimeError):
@@ -28,8 +28,8 @@ class RenderError(MinigradError, RuntimeError):
 
 @dataclass
 class Geometry:
-    """Where everything is, in points, y downwards: centres of nodes, corners and sizes of frames, and per edge its path,
-    its arrow head and the left upper corner of its label.
+    """Where everything is, in points, y downwards: centres of nodes, corners and sizes of frames, and per edge its
+    path, its arrow head and the left upper corner of its label.
     """
 
     width: float
@@ -77,7 +77,8 @@ def run_graphviz(text: str, kind: str, *options: str) -> bytes:
         raise RenderError("graph", got=f"a layout that takes longer than {_SECONDS} s", wanted="a smaller picture",
                           hint="Open less: a lower depth, or focus on a layer") from error
     except OSError as error:
-        raise RenderError("graph", got=f"{Path(command[0]).name}, which cannot be run ({error})", hint=_FIXES) from error
+        raise RenderError("graph", got=f"{Path(command[0]).name}, which cannot be run ({error})",
+                          hint=_FIXES) from error
     if done.returncode or not done.stdout:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise RenderError("graph", got=f"{Path(command[0]).name} failed: {said[-1] if said else 'no output'}")

@@ -22,21 +22,19 @@ def summary(graph: Graph) -> str:
     for op in graph.top_level():
         if not op.phase:
             groups.setdefault(op.module, []).append(op)
-    rows = []
+    rows: list[tuple[object, ...]] = []
     shown: set[str] = set()
     counted: set[str] = set()
     for module, ops in groups.items():
         depth = _headings(graph, module, rows, shown)
         outermost = module is None or not graph.module[module].path
-        for op in ops if outermost else [None]:
-            part = ops if op is None else [op]
-            row = graph.module[module] if module else None
-            name = "  " * depth + (row.path.rpartition(".")[2] or row.type if row and op is None else "")
-            kind = row.type if row and op is None else part[0].op
-            rows.append((name or "·", kind, *_cells(graph, part, counted)))
+        for part in [[op] for op in ops] if outermost else [ops]:
+            row = graph.module[module] if module and not outermost else None
+            name = "  " * depth + (row.path.rpartition(".")[2] if row else "·")
+            rows.append((name, row.type if row else part[0].op, *_cells(graph, part, counted)))
     top = [op for op in graph.top_level() if not op.phase]
     rows.append(("total", "", "", *_totals(graph, top)))
-    table = Table(("layer", "operation", "output", "parameters", "buffers", "held", "forward", "backward"), rows,
+    table = Table(("layer", "operation", "output", "parameters", "buffers", "held", "forward", "backward"), rows,  # type: ignore[arg-type]
                   align="lllrrrrr")
     lines = [printable(graph.meta.get("title", "")), "", table.text(), "", _footer(graph, top)]
     if "error" in graph.meta:
@@ -87,7 +85,8 @@ def _totals(graph: Graph, ops: list[Operation]) -> tuple[str, ...]:
     written = {m.tensor for m in graph.mutations}
     params = sum(math.prod(graph.tensor[t].shape) for t in read if graph.tensor[t].kind == "param")
     buffers = sum(math.prod(graph.tensor[t].shape) for t in read | written if graph.tensor[t].kind == "buffer")
-    return (f"{params:,}", f"{buffers:,}", bytes_text(graph.held_bytes(ops)), _time(ops, "time_us"), _time(ops, "bwd_time_us"))
+    return (f"{params:,}", f"{buffers:,}", bytes_text(graph.held_bytes(ops)), _time(ops, "time_us"),
+            _time(ops, "bwd_time_us"))
 
 
 def _footer(graph: Graph, ops: list[Operation]) -> str:

@@ -1,7 +1,7 @@
 """The HTML page: one file, no network, no server. Layouts of all its states are made beforehand, by Graphviz.
 
-A state is what is open. From the first picture every single thing can be opened or closed; further combinations follow as
-far as the number of pictures allows. Where one is missing, the page goes to the nearest that has what was asked for.
+A state is what is open. From the first picture every single thing can be opened or closed; further combinations follow
+as far as the number of pictures allows. Where one is missing, the page goes to the nearest that has what was asked for.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def page(graph: Graph, rank: str, pictures: int, wishes: dict[str, Any]) -> str:
     moves = []
     for state in states.views:
         found = {key: states.nearest(state, key) for key in dict.fromkeys(states.keys(state))}
-        moves.append({key: [numbers[to], int(to != states.toggled(state, key))] for key, to in found.items() if to is not None})
+        moves.append({key: [numbers[to], int(to != states.toggled(state, key))]
+                      for key, to in found.items() if to is not None})
     return page_of_views(graph, list(states.views.values()), rank, groups, moves)
 
 
@@ -123,8 +124,11 @@ def page_of_views(graph: Graph, views: list[View], rank: str = "TB", groups: dic
     notes : str
         A text below the picture.
     """
-    pool, nodes = _Pool(), {}
-    states, ops, tensors = [], set(), set()
+    pool = _Pool()
+    nodes: dict[str, dict[str, Any]] = {}
+    states: list[dict[str, Any]] = []
+    ops: set[str] = set()
+    tensors: set[str] = set()
     geometries = lay_out_all([dot_text(view, rank, words=False) for view in views])
     for number, (view, geometry) in enumerate(zip(views, geometries)):
         state = _state(graph, view, geometry, pool, nodes, groups or {})
@@ -147,8 +151,9 @@ def _state(graph: Graph, view: View, geometry: Geometry, pool: _Pool, nodes: dic
     places = []
     for node, (x, y) in zip(view.nodes, geometry.nodes):
         piece = pool.add(node_svg(node))
-        entry = {"key": node.key, "f": piece, "cls": f"node {node.kind} {node.status}".strip(), "label": node_label(node),
-                 "title": printable(node.title), "path": printable(node.path), "ops": node.ops[:40], "all": len(node.ops)}
+        entry = {"key": node.key, "f": piece, "cls": f"node {node.kind} {node.status}".strip(),
+                 "label": node_label(node), "title": printable(node.title), "path": printable(node.path),
+                 "ops": node.ops[:40], "all": len(node.ops)}
         if node.openable:
             entry["open"] = groups.get(node.key, node.key)
         if node.tensor:
@@ -168,8 +173,8 @@ def _state(graph: Graph, view: View, geometry: Geometry, pool: _Pool, nodes: dic
     clusters = []
     for cluster, (x, y, width, height) in zip(view.clusters, geometry.clusters):
         frame, title = cluster_svg(cluster, width, height)
-        clusters.append({"key": cluster.key, "x": round(x, 1), "y": round(y, 1), "f": pool.add(frame), "t": pool.add(title),
-                         "label": printable(f"{cluster.title} {cluster.path}")})
+        clusters.append({"key": cluster.key, "x": round(x, 1), "y": round(y, 1), "f": pool.add(frame),
+                         "t": pool.add(title), "label": printable(f"{cluster.title} {cluster.path}")})
     return {"w": geometry.width, "h": geometry.height, "n": places, "e": edges, "c": clusters,
             "notes": [printable(note) for note in view.notes]}
 

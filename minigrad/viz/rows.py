@@ -10,7 +10,7 @@ __all__ = ["Module", "Mutation", "Operation", "Statistics", "Storage", "TensorRo
 
 @dataclass(slots=True)
 class Statistics:
-    """Elements of one array summed up. `hist` counts them in equal parts from `min` to `max`; None where nothing is finite."""
+    """Elements of one array summed up; `hist` counts them in equal parts between `min` and `max`. None: not finite."""
 
     norm: float | None
     mean: float | None

@@ -9,8 +9,9 @@ __all__ = ["Cluster", "Edge", "Node", "View"]
 
 @dataclass
 class Node:
-    """One thing drawn. kind decides the colour; shape is box, ellipse, cylinder, loss, side or error. `rows` are the lines
-    below the title, each with its class (params, soft, text, warn). `key` is the same in every picture of a graph.
+    """One thing drawn. kind decides the colour; shape is box, ellipse, cylinder, note, loss, side or error. `rows` are
+    the lines below the title, each with its class (params, soft, text, warn). `key` is the same in every picture of a
+    graph.
     """
 
     key: str

@@ -80,8 +80,8 @@ SVG_STYLE = """
 .graph .label text { paint-order: stroke; stroke: var(--page); stroke-width: 3px; stroke-linejoin: round;
   fill: var(--soft); text-anchor: start; }
 .graph .label .grad { fill: var(--grad); }
-""" + "".join(f".graph .node.{kind} .body, .graph .node.{kind} .rim, .graph .frame.{kind} {{ stroke: var(--{kind}-line); }}\n"
-              f".graph .node.{kind} .body, .graph .frame.{kind} {{ fill: var(--{kind}-fill); }}\n" for kind in KINDS) + """
+""" + "".join(f".graph .node.{k} .body, .graph .node.{k} .rim, .graph .frame.{k} {{ stroke: var(--{k}-line); }}\n"
+              f".graph .node.{k} .body, .graph .frame.{k} {{ fill: var(--{k}-fill); }}\n" for k in KINDS) + """
 .graph .node.removed .body, .graph .removed .line { stroke: var(--removed); stroke-dasharray: 6 3; }
 .graph .node.added .body, .graph .added .line { stroke: var(--added); stroke-width: 2.6; }
 .graph .node.changed .body { stroke: var(--changed); stroke-width: 2.6; }

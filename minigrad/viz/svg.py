@@ -13,6 +13,7 @@ from minigrad.viz.words import name_text
 __all__ = ["cluster_svg", "edge_svg", "label_svg", "node_label", "node_svg", "svg_text"]
 
 _PAD = 10.0
+_SPACE = "http" + "://www.w3.org/2000/svg"  # a name that every SVG file has to carry, not a place
 
 
 def node_svg(node: Node) -> str:
@@ -37,22 +38,23 @@ def _outline(node: Node, width: float, height: float) -> str:
         return f'<ellipse class="body" rx="{w:.1f}" ry="{h:.1f}"/>'
     if node.shape == "cylinder":
         return (f'<path class="body" d="M{-w:.1f},{5 - h:.1f}a{w:.1f},5 0 0 1 {width:.1f},0v{height - 10:.1f}'
-                f'a{w:.1f},5 0 0 1 {-width:.1f},0z"/><path class="rim" d="M{-w:.1f},{5 - h:.1f}a{w:.1f},5 0 0 0 {width:.1f},0"/>')
+                f'a{w:.1f},5 0 0 1 {-width:.1f},0z"/>'
+                f'<path class="rim" d="M{-w:.1f},{5 - h:.1f}a{w:.1f},5 0 0 0 {width:.1f},0"/>')
     if node.shape == "note":
         return (f'<path class="body" d="M{-w:.1f},{-h:.1f}h{width - 9:.1f}l9,9v{height - 9:.1f}h{-width:.1f}z"/>'
                 f'<path class="rim" d="M{w - 9:.1f},{-h:.1f}v9h9"/>')
     if node.shape == "error":
         c = 9.0
-        return (f'<path class="body" d="M{c - w:.1f},{-h:.1f}H{w - c:.1f}L{w:.1f},{c - h:.1f}V{h - c:.1f}L{w - c:.1f},{h:.1f}'
-                f'H{c - w:.1f}L{-w:.1f},{h - c:.1f}V{c - h:.1f}Z"/>')
+        return (f'<path class="body" d="M{c - w:.1f},{-h:.1f}H{w - c:.1f}L{w:.1f},{c - h:.1f}V{h - c:.1f}'
+                f'L{w - c:.1f},{h:.1f}H{c - w:.1f}L{-w:.1f},{h - c:.1f}V{c - h:.1f}Z"/>')
     radius = 0 if node.shape == "loss" else 9
     body = (f'<rect class="body" x="{-w:.1f}" y="{-h:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius}"/>')
     if node.times > 1:  # more cards behind the first
         body = "".join(f'<rect class="body" x="{d - w:.1f}" y="{-d - h:.1f}" width="{width:.1f}" height="{height:.1f}" '
                        f'rx="{radius}"/>' for d in (6, 3)) + body
     if node.openable:
-        body += (f'<rect class="rim" x="{-4 - w:.1f}" y="{-4 - h:.1f}" width="{width + 8:.1f}" height="{height + 8:.1f}" '
-                 f'rx="{radius + 4 if radius else 0}"/>')
+        body += (f'<rect class="rim" x="{-4 - w:.1f}" y="{-4 - h:.1f}" width="{width + 8:.1f}" '
+                 f'height="{height + 8:.1f}" rx="{radius + 4 if radius else 0}"/>')
     return body
 
 
@@ -74,7 +76,8 @@ def label_svg(edge: Edge) -> str:
     if not lines:
         return ""
     width, height = edge_size(lines)
-    return "".join(f'<text class="{kind}" x="{8 - width / 2:.1f}" y="{14 * k - height / 2 + 12:.1f}">{escape(text)}</text>'
+    x, y = 8 - width / 2, 12 - height / 2
+    return "".join(f'<text class="{kind}" x="{x:.1f}" y="{14 * k + y:.1f}">{escape(text)}</text>'
                    for k, (kind, text) in enumerate(lines))
 
 
@@ -97,24 +100,29 @@ def svg_text(view: View, geometry: Geometry, theme: str = "auto") -> str:
     width = max(geometry.width, *(text_width(note, 12) for note in notes), 60) if notes else geometry.width
     left, top = _PAD + (width - geometry.width) / 2, _PAD + 20 * len(notes)
     full_width, full_height = width + 2 * _PAD, geometry.height + top + _PAD
-    described = f"{len(view.nodes)} nodes, {len(view.edges)} edges. " + "; ".join(node_label(n) for n in view.nodes[:60])
+    names = "; ".join(node_label(n) for n in view.nodes[:60])
+    described = f"{len(view.nodes)} nodes, {len(view.edges)} edges. {names}"
+    middle = f"{full_width / 2:.1f}"
     parts = [
-        f'<svg class="graph" viewBox="0 0 {full_width:.1f} {full_height:.1f}" '
-        f'width="{full_width:.0f}" height="{full_height:.0f}" role="img">',
+        (f'<svg xmlns="{_SPACE}" class="graph" viewBox="0 0 {full_width:.1f} {full_height:.1f}" '
+         f'width="{full_width:.0f}" height="{full_height:.0f}" role="img">'),
         f"<title>{escape(view.title)}</title><desc>{escape(described)}</desc><style>{svg_style(theme)}</style>",
-        *(f'<text class="warn" x="{full_width / 2:.1f}" y="{18 + 20 * k}">{escape(note)}</text>' for k, note in enumerate(notes)),
+        *(f'<text class="warn" x="{middle}" y="{18 + 20 * k}">{escape(note)}</text>' for k, note in enumerate(notes)),
         f'<g transform="translate({left:.1f} {top:.1f})">',
     ]
-    frames = [(cluster, *place, *cluster_svg(cluster, place[2], place[3]))
-              for cluster, place in zip(view.clusters, geometry.clusters)]
-    parts += [f'<g transform="translate({x:.1f} {y:.1f})">{frame}</g>' for _, x, y, _, _, frame, _ in frames]
+    frames = [(x, y, *cluster_svg(cluster, w, h)) for cluster, (x, y, w, h) in zip(view.clusters, geometry.clusters)]
+    parts += [_at("", x, y, frame) for x, y, frame, _ in frames]
     for edge, (curve, head, _) in zip(view.edges, geometry.edges):
         parts.append(f'<g class="edge {edge.kind} {edge.status}">{edge_svg(edge, curve, head)}</g>')
     for node, (x, y) in zip(view.nodes, geometry.nodes):
-        parts.append(f'<g class="node {node.kind} {node.status}" transform="translate({x:.1f} {y:.1f})">{node_svg(node)}</g>')
-    parts += [f'<g class="cluster" transform="translate({x:.1f} {y:.1f})">{title}</g>' for _, x, y, _, _, _, title in frames]
+        parts.append(_at(f"node {node.kind} {node.status}", x, y, node_svg(node)))
+    parts += [_at("cluster", x, y, title) for x, y, _, title in frames]
     for edge, (_, _, place) in zip(view.edges, geometry.edges):
         if place is not None:
-            parts.append(f'<g class="label {edge.status}" transform="translate({place[0]:.1f} {place[1]:.1f})">{label_svg(edge)}</g>')
-    return "\n".join([*parts, "</g></svg>", ""]).replace('<svg class', '<svg xmlns="@" class', 1).replace(
-        '"@"', '"http' + '://www.w3.org/2000/svg"', 1)
+            parts.append(_at(f"label {edge.status}", *place, label_svg(edge)))
+    return "\n".join([*parts, "</g></svg>", ""])
+
+
+def _at(kind: str, x: float, y: float, inside: str) -> str:
+    """A group moved to a place."""
+    return f'<g class="{kind}" transform="translate({x:.1f} {y:.1f})">{inside}</g>'

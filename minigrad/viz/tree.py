@@ -1,7 +1,7 @@
 """Layers, operations and their parts as a tree of boxes, each of which can be open or closed in a picture.
 
-Whatever the program was, every box holds few children: long rows are folded where they repeat, and cut into chunks where
-they don't. Chunks are stretches of the order in which operations ran, so closing one never makes a cycle.
+Whatever the program was, every box holds few children: long rows are folded where they repeat, and cut into chunks
+where they don't. Chunks are stretches of the order in which operations ran, so closing one never makes a cycle.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def _home(graph: Graph, op: Operation, root: Box, boxes: dict[str, Box], split: 
     if op.phase and split:
         key = f"pass:{op.phase}"
         if key not in boxes:
-            boxes[key] = Box(key, f"backward pass {op.phase}" if graph.meta.get("backward_passes", 1) > 1 else "backward pass")
+            several = graph.meta.get("backward_passes", 1) > 1
+            boxes[key] = Box(key, f"backward pass {op.phase}" if several else "backward pass")
             root.children.append(boxes[key])
         parent = boxes[key]
     for module in reversed(chain):
@@ -166,8 +167,8 @@ def _folded(children: list[Box], depth: int) -> list[Box]:
             continue
         rounds = [children[at + k * period:at + (k + 1) * period] for k in range(times)]
         members = [each[0] for each in rounds] if period == 1 else [
-            Box(f"round:{each[0].key}", " · ".join(dict.fromkeys(b.title for b in each)), children=each, depth=depth + 1,
-                signature=tuple(b.signature for b in each)) for each in rounds]
+            Box(f"round:{each[0].key}", " · ".join(dict.fromkeys(b.title for b in each)), children=each,
+                depth=depth + 1, signature=tuple(b.signature for b in each)) for each in rounds]
         title = members[0].title
         path = f"{children[at].path} … {children[at + period * times - 1].path}" if children[at].path else ""
         box = Box(f"repeat:{children[at].key}", title, path, children=members, times=times, depth=depth,
@@ -203,7 +204,8 @@ def _chunked(key: str, children: list[Box], most: int, depth: int) -> list[Box]:
             out.append(part[0])
             continue
         name = f"{start + 1}–{start + len(part)}"
-        box = Box(f"chunk:{key}:{start}:{length}", f"{len(part)} operations", f"{name} of {size}", children=part, depth=depth)
+        box = Box(f"chunk:{key}:{start}:{length}", f"{len(part)} operations", f"{name} of {size}", children=part,
+                  depth=depth)
         if len(part) > most:
             box.children = _chunked(box.key, part, most, depth + 1)
         box.signature = (box.title,)

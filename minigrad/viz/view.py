@@ -50,8 +50,8 @@ def without(view: View, hidden: set[str]) -> View:
         for a in into:
             for b in out:
                 if not any(e.source == a.source and e.target == b.target for e in edges):
-                    edges.append(Edge(a.source, b.target, b.tensor, b.label, b.gradient, b.nbytes, "hidden", uses=b.uses,
-                                      spine=a.spine and b.spine, order=b.order))
+                    edges.append(Edge(a.source, b.target, b.tensor, b.label, b.gradient, b.nbytes, "hidden",
+                                      uses=b.uses, spine=a.spine and b.spine, order=b.order))
     return _kept(view, [n for n in view.nodes if n.key not in hidden], edges)
 
 

@@ -1,9 +1,9 @@
 """Watching a training run: every N steps a few numbers per layer, in bounded memory.
 
-Per layer: mean, standard deviation and the 15th, 50th and 85th percentile of its output, of all of it and of one unit (as
-Figure 1(b, c) of the BatchNorm paper, arXiv:1502.03167, shows them), and the fraction that is saturated or dead. Per
-parameter: the norm of its gradient and of its update, both relative to the weights. Per normalization: γ, β, and how far
-the running statistics are from the batch's.
+Per layer: mean, standard deviation and the 15th, 50th and 85th percentile of its output, of all of it and of one unit
+(as Figure 1(b, c) of the BatchNorm paper, arXiv:1502.03167, shows them), and the fraction that is saturated or dead.
+Per parameter: the norm of its gradient, and that of its update relative to the weights. Per normalization: γ, β, and
+how far the running statistics are from the batch's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import copied, namespace, to_numpy
+from minigrad.backend import copied, is_array, is_floating, namespace, to_numpy
 from minigrad.errors import ArgumentError
 from minigrad.layers.module import Module
 from minigrad.op import value
@@ -43,8 +43,8 @@ class Watch:
 
     Notes
     -----
-    A step is a call of the model in training mode; `after_step` ends it, after the optimizer's step. A recorded step costs
-    about one more pass over activations and parameters, and a copy of the parameters.
+    A step is a call of the model in training mode; `after_step` ends it, after the optimizer's step. A recorded step
+    costs about one more pass over activations and parameters, and a copy of the parameters.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class Watch:
     ...     optimizer.step()
     ...     watch.after_step(1)
     >>> sorted(watch.arrays())[:3]
-    ['0.weight/gradient', '0.weight/update', '0/mean']
+    ['0.bias/gradient', '0.bias/update', '0.weight/gradient']
     """
 
     def __init__(self, model: Module, every: int, most: int = 400) -> None:
@@ -102,7 +102,9 @@ class Watch:
         def seen(layer: Any, inputs: Any, output: Any) -> None:
             row = self._row
             array = value(output)
-            if row is None or not layer.training or not hasattr(array, "dtype") or array.dtype.kind != "f" or not array.size:
+            if row is None or not layer.training or not is_array(array) or not array.size:
+                return
+            if not is_floating(array.dtype):
                 return
             row |= {f"{path}/{name}": number for name, number in _output(layer, array).items()}
             if getattr(layer, "running_mean", None) is not None and array.ndim > 1:
@@ -126,10 +128,10 @@ class Watch:
         for path, layer in self.model.named_modules():
             if "Norm" in type(layer).__name__:
                 for name in ("weight", "bias"):
-                    p = getattr(layer, name, None)
-                    if p is not None:
-                        row[f"{path}/{name} mean"] = float(p.data.mean())
-                        row[f"{path}/{name} std"] = float(p.data.std())
+                    held = getattr(layer, name, None)
+                    if held is not None:
+                        row[f"{path}/{name} mean"] = float(held.data.mean())
+                        row[f"{path}/{name} std"] = float(held.data.std())
         self._before = {}
         self.rows.append((step, row))
         if len(self.rows) > self.most:
@@ -199,11 +201,12 @@ def watch_charts(arrays: dict[str, np.ndarray], label: str = "") -> list[Chart]:
     if before and ordered.index(before[-1]):
         source = ordered[ordered.index(before[-1]) - 1]
         charts.append(Chart(
-            f"Inputs of one unit of the last activation{behind}", "optimizer steps", f"output of layer {source}, unit 0",
+            f"Inputs of one unit of the last activation{behind}", "optimizer steps",
+            f"output of layer {source}, unit 0",
             [Series(f"{q}th percentile", step, arrays[f"{source}/unit p{q}"]) for q in reversed(PERCENTILES)],
-            description="As Figure 1(b, c) of the BatchNorm paper: the distribution that a typical unit sees, over time."))
+            description="As Figure 1(b, c) of the BatchNorm paper: what a typical unit sees, over time."))
     weights = [name.removesuffix("/update") for name in arrays if name.endswith("weight/update")]
-    several = [name for name in weights if not any(f"{name.removesuffix('.weight')}/weight mean" == each for each in arrays)]
+    several = [name for name in weights if f"{name.removesuffix('.weight')}/weight mean" not in arrays]
     for what, title, axis in (("update", "Size of updates", "update ÷ weights (norms)"),
                               ("gradient", "Size of gradients", "norm of the gradient")):
         series = [Series(name, step, np.where(arrays[f"{name}/{what}"] > 0, arrays[f"{name}/{what}"], np.nan))
@@ -212,6 +215,7 @@ def watch_charts(arrays: dict[str, np.ndarray], label: str = "") -> list[Chart]:
             charts.append(Chart(f"{title}{behind}", "optimizer steps", axis, series, log_y=True))
     off = [name for name in arrays if name.endswith("/running mean off by")]
     if off:
-        charts.append(Chart(f"Running means against the batch's{behind}", "optimizer steps", "distance in σ of the batch",
-                            [Series(name.partition("/")[0], step, arrays[name]) for name in off[:6]]))
+        series = [Series(name.partition("/")[0], step, arrays[name]) for name in off[:6]]
+        title = f"Running means against the batch's{behind}"
+        charts.append(Chart(title, "optimizer steps", "distance in σ of the batch", series))
     return charts
