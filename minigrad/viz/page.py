@@ -200,7 +200,7 @@ def _assemble(graph: Graph, views: list[View], pool: _Pool, data: dict[str, Any]
     if graph.meta.get("training") is not None:
         said += ", training" if graph.meta["training"] else ", evaluation"
     # '<' as an escape: no text in the data can end the script element.
-    held = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    held = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     kinds = dict.fromkeys(node.kind for view in views for node in view.nodes if node.kind in _WORDS)
     legend = "".join(f'<span class="{kind}"><i></i>{_WORDS[kind]}</span>' for kind in KINDS if kind in kinds)
     listed = "".join(f"<li>{escape(node_label(node))}</li>" for node in views[0].nodes)

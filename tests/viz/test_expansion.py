@@ -58,7 +58,7 @@ def test_partial_gradients_sum_to_the_input_gradient(name, dtype):
 
 
 def test_batchnorm_has_three_ways_in():
-    model, rec = recorded(keep_partials=True)
+    _, rec = recorded(keep_partials=True)
     graph = rec.graph
     norm = graph.find("bn1")[0]
     steps = [graph.op[p] for p in norm.body]
