@@ -257,10 +257,10 @@ class Recorder(Observer):
                 known.grad = tensor.grad
         for tensor in inner.tensors.values():  # inner products refer to uses by their number, which changes here
             tensor.gram_uses, tensor.gram = [], []
-        for step in body.steps:  # outputs such as μ and σ² are better called by their steps' names
+        for step in body.steps:  # x̂, μ and σ² are better called by their steps' names than by their last primitive's
             for t in step.outputs:
-                if t in row.outputs[1:] and t in tensors:
-                    tensors[t].name = step.op.lower()
+                if t != row.outputs[0]:
+                    (tensors.get(t) or self.extra_tensors[t]).name = step.op.lower()
         row.body = [part.id for part in (body.steps or inner.ops)]
         self.extra += parts
         self.extra_uses += uses

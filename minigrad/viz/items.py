@@ -224,7 +224,7 @@ class _Artist:
             ends = [end for end in ends if end[1].value is not None and not end[2].phase][-3:]
         for source, row, op in ends:
             key = f"result:{row.id}"
-            title = "loss" if row.value is not None and not op.phase and "Loss" not in op.op else "result"
+            title = "gradient" if op.phase else "loss" if row.value is not None else "result"
             said = f"{row.value:.4g}" if row.value is not None else shape_text(row.shape)
             kind = "loss" if row.value is not None else "input"
             self.nodes[key] = Node(key, title, kind, "loss", rows=[("text", said)], tensor=row.id)

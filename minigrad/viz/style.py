@@ -26,7 +26,8 @@ KINDS = {
     "block": (("#E9E4F5", "#5B4B9A"), ("#2B2645", "#A99BEA")),
     "error": (("#FBD9D9", "#B00020"), ("#571019", "#FF8A9A")),
 }
-_MORE = {"soft": ("#55585E", "#C6CAD1"), "edge": ("#555555", "#A8ACB3"), "faint": ("#8A8D93", "#767A82"), "grad": ("#7A1FA2", "#E69FFF"),
+_MORE = {"soft": ("#55585E", "#C6CAD1"),
+         "edge": ("#555555", "#A8ACB3"), "faint": ("#8A8D93", "#767A82"), "grad": ("#7A1FA2", "#E69FFF"),
          "green": ("#005A40", "#6FE0BC"), "warn": ("#B00020", "#FF8A9A"), "added": ("#007D5A", "#35C79A"),
          "removed": ("#B00020", "#FF8A9A"), "changed": ("#7A1FA2", "#E69FFF")}
 _SHARED = ("page", "text", "panel", "rule", "accent")

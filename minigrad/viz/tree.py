@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from minigrad.viz.kinds import kind_of
 from minigrad.viz.rows import Operation
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class Box:
             return self.op.kind
         if any(child.layer or child.path or child.times > 1 for child in self.children) or not self.layer:
             return "block"
+        own = kind_of(self.title)
+        if own != "ew":
+            return own
         kinds = {op.kind for op in self.operations()}
         return next((kind for kind in _PRIORITY if kind in kinds), "ew")
 

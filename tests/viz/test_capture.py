@@ -139,7 +139,8 @@ def test_backward_of_create_graph_is_recorded_apart():
     graph = rec.graph
     phases = [op.phase for op in graph.top_level()]
     assert set(phases) == {0, 1}
-    assert [op.op for op in graph.top_level() if not op.phase] == ["Linear", "BatchNorm", "ReLU", "Linear", "CrossEntropy"]
+    assert [op.op for op in graph.top_level() if not op.phase] == ["Linear", "BatchNorm", "ReLU", "Linear",
+                                                                   "CrossEntropy"]
     modules = {graph.module[op.module].path for op in graph.top_level() if op.phase and op.module}
     assert {"fc1", "bn1", "fc2"} <= modules
     valid(graph)
