@@ -21,7 +21,7 @@ from minigrad.viz.graph import FORMATS
 
 __all__ = ["capture", "diff", "graph", "summary"]
 
-_NETWORKS: dict[str, Callable[[str], layers.Module]] = {"mlp": train_mlp.build, "cnn": train_cnn.build}
+_NETWORKS: dict[str, Callable[[str, int], layers.Module]] = {"mlp": train_mlp.build, "cnn": train_cnn.build}
 _WHAT = ("mlp, cnn, SCRIPT.py:function, a run directory, or a dump.json; mlp and cnn take options, "
          "as in mlp:norm=none,mode=eval")
 
@@ -174,7 +174,7 @@ def _network(name: str, options: str, given: argparse.Namespace, backward: bool,
                                 wanted=f"norm=({'|'.join(NORMS)}) or mode=(train|eval)")
         chosen[key] = value
     minigrad.manual_seed(given.seed)
-    model = _NETWORKS[name](chosen["norm"]).train(chosen["mode"] == "train")
+    model = _NETWORKS[name](chosen["norm"], given.seed).train(chosen["mode"] == "train")
     shape = given.input or (64, 1, 28, 28)
     draw = np.random.default_rng(given.seed)
     images = Tensor(draw.standard_normal(shape).astype(np.float32), name="images")

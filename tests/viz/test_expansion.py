@@ -10,7 +10,7 @@ from minigrad import Tensor, viz
 
 OPS = {
     "batch_norm": lambda x, w, b: minigrad.ops.batch_norm(x, w, b)[0],
-    "batch_norm with all outputs": lambda x, w, b: sum(t.sum() for t in minigrad.ops.batch_norm(x, w, b)),
+    "batch_norm with all outputs": lambda x, w, b: sum((t * t).sum() for t in minigrad.ops.batch_norm(x, w, b)),
     "layer_norm": lambda x, w, b: minigrad.ops.layer_norm(x, 4, w, b),
     "evaluation": lambda x, w, b: minigrad.ops.batch_norm_inference(x, np.full(4, 0.1), np.full(4, 2.0), w, b),
     "softmax": lambda x, w, b: minigrad.softmax(x * w + b, 1),
