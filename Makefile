@@ -49,7 +49,8 @@ gpu-check: ## test and measure on this machine's GPU, writing benchmarks/results
 	$(PYTHON) -m pip install $(PIP_FLAGS) --no-index --no-deps --no-build-isolation --target build/gpu-check .
 	PYTHONPATH=$(CURDIR)/build/gpu-check $(PYTHON) benchmarks/gpu_check.py
 
-docs: $(VENV)/.docs ## write the pages of the programming interface to build/docs
+docs: $(VENV)/.docs ## draw the pictures in docs/pictures, write the pages of the programming interface to build/docs
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN)/python tools/draw_pictures.py
 	$(RUN)/pdoc --docformat numpy --output-directory build/docs minigrad minigrad.layers minigrad.optim
 
 typings: ## repair the links that type checkers follow
@@ -85,7 +86,7 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.docs: $(VENV)/.made pyproject.toml
-	$(RUN)/python -m pip install $(PIP_FLAGS) -e '.[docs]'
+	$(RUN)/python -m pip install $(PIP_FLAGS) -e '.[docs,viz]' playwright
 	@touch $@ $(VENV)/.core
 
 $(PARITY)/.installed: $(PARITY)/.made pyproject.toml

@@ -16,7 +16,9 @@ from minigrad import Generator, Tensor, io, layers
 from minigrad.backend import as_device
 from minigrad.data import DataLoader, Dataset, FashionMNIST, Subset
 from minigrad.errors import DeviceError
+from minigrad.examples._graphs import draw, report
 from minigrad.run import Progress, Run
+from minigrad.viz.watch import Watch
 
 NORMS = ("none", "batch", "layer")
 
@@ -38,6 +40,8 @@ def options(description: str, prog: str | None, epochs: object, batch_size: obje
     parser.add_argument("--limit", type=whole(1), help="use only this many training images")
     parser.add_argument("--full", action="store_true", help="train on all 60,000 images, if they are on this machine")
     parser.add_argument("--out", help="run directory to make (default: runs/<date>-<time>-<name>)")
+    parser.add_argument("--graph", action="store_true", help="write the graph of one step, as data and as a page")
+    parser.add_argument("--watch", type=whole(1), metavar="N", help="record statistics of every layer every N steps")
     parser.add_argument("--tiny", action="store_true", help="a few seconds only, to see that everything runs")
     return parser
 
@@ -121,21 +125,27 @@ class Record:
     """
 
     def __init__(self, series: str = "", run: Run | None = None, progress: Progress | None = None,
-                 every: int = 25) -> None:
+                 every: int = 25, watch: int | None = None) -> None:
         self.series, self.run, self.progress, self.every = series, run, progress, every
+        self.watch_every = watch
+        self.watch: Watch | None = None
         self.seconds = 0.0
         self.steps = 0
         self._since = time.perf_counter()
 
-    def start(self, epochs: int, steps: int) -> None:
-        """The loop begins."""
+    def start(self, epochs: int, steps: int, model: layers.Module) -> None:
+        """The loop begins; the model is watched from here on if that was asked for."""
         self.steps = steps
+        if self.watch_every:
+            self.watch = Watch(model, self.watch_every).__enter__()
         if self.progress:
             self.progress.start(self.series, epochs=epochs, steps=steps)
         self._since = time.perf_counter()
 
     def step(self, step: int, epoch: int, loss: Tensor, evaluate: Callable[[], float]) -> None:
         """A step was taken; at every `every`-th one and the last, the test accuracy is measured too."""
+        if self.watch:
+            self.watch.after_step(step)
         if not self.run or not self.progress:
             return
         if step % self.every and step != self.steps:
@@ -159,6 +169,8 @@ class Record:
 
     def finish(self) -> None:
         """The loop is over."""
+        if self.watch:
+            self.watch.close()
         if self.progress:
             self.progress.finish(self.series)
 
@@ -167,7 +179,7 @@ class Record:
 
 
 def launch(name: str, about: str, defaults: dict[str, Any], train: Callable[..., layers.Module],
-           arguments: list[str] | None, prog: str | None) -> None:
+           build: Callable[[str, int], layers.Module], arguments: list[str] | None, prog: str | None) -> None:
     """Run one trainer from the command line: read the options and the data, train, save, and say what came out."""
     parser = options(about.splitlines()[0], prog, defaults["epochs"], defaults["batch_size"])
     parser.add_argument("--norm", choices=NORMS, default="batch", help="normalization between layers (default: batch)")
@@ -176,10 +188,15 @@ def launch(name: str, about: str, defaults: dict[str, Any], train: Callable[...,
     given = parser.parse_args(arguments)
     data = read(given)
     with Run(given.out, vars(given), title=f"{name}-{given.norm}") as run, Progress() as progress:
-        record = Record(given.norm, run, progress, every=50)
+        pictures = draw(build, given.norm, data.train, given, run) if given.graph else []
+        record = Record(given.norm, run, progress, every=50, watch=given.watch)
         model = train(given.norm, data, lr=given.lr, epochs=given.epochs, batch_size=given.batch_size,
                       seed=given.seed, device=given.device, record=record)
         io.save(model.state_dict(), run.directory / "model.safetensors")
-        print(f"{accuracy(model, data.test, given.device):.1%} of {len(data.test):,} test images right, "
+        reached = accuracy(model, data.test, given.device)
+        print(f"{reached:.1%} of {len(data.test):,} test images right, "
               f"{parameters(model):,} parameters, {record.seconds / given.epochs:.2f} s per epoch\n"
               f"weights and metrics are in {run.directory}")
+        if given.graph or given.watch:
+            path = report(name, run, given.norm, record.steps, reached, record.watch, pictures)
+            print(f"report: {path}")

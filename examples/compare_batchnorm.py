@@ -15,19 +15,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import numpy as np
+
 from minigrad import layers
 from minigrad.data import random_split
 from minigrad.errors import ArgumentError
 from minigrad.examples import train_cnn, train_mlp
+from minigrad.examples._graphs import draw
 from minigrad.examples._setup import NORMS, Record, Split, accuracy, options, parameters, rate, read, whole
 from minigrad.run import Chart, Marker, Progress, Reference, Run, Series, Table, write_report
+from minigrad.viz.watch import watch_charts
 
 NETWORKS: dict[str, ModuleType] = {"mlp": train_mlp, "cnn": train_cnn}
 NAMES = {"none": "no normalization", "batch": "BatchNorm", "layer": "LayerNorm"}
 
 
 class Outcome(NamedTuple):
-    """One training run, summed up."""
+    """One training run, summed up; `watched` as `Watch.arrays` gives it."""
 
     series: str
     lr: float
@@ -36,6 +40,7 @@ class Outcome(NamedTuple):
     best_step: int
     seconds: float
     parameters: int
+    watched: dict[str, np.ndarray]
 
 
 def held_out(data: Split, seed: int) -> Split:
@@ -62,13 +67,13 @@ def train_one(module: ModuleType, norm: str, lr: float, data: Split, given: argp
               progress: Progress) -> Outcome:
     """Train one network with everything recorded."""
     series = f"{NAMES[norm]}, lr {lr:g}"
-    record = Record(series, run, progress, every=given.every)
+    record = Record(series, run, progress, every=given.every, watch=getattr(given, "watch", None))
     model: layers.Module = module.train(norm, data, lr=lr, epochs=given.epochs, batch_size=given.batch_size,
                                         seed=given.seed, device=given.device, record=record)
     steps, accuracies = run.curve(series, "accuracy")
     best = max(range(len(steps)), key=lambda i: (accuracies[i], -steps[i]))
     return Outcome(series, lr, float(accuracies[-1]), float(accuracies[best]), int(steps[best]),
-                   record.seconds / given.epochs, parameters(model))
+                   record.seconds / given.epochs, parameters(model), record.watch.arrays() if record.watch else {})
 
 
 def reached(run: Run, outcome: Outcome, level: float) -> int | None:
@@ -187,9 +192,11 @@ def compare(module: ModuleType, data: Split, given: argparse.Namespace) -> Path:
     with Run(given.out, vars(given), title=f"{given.network}-compare") as run:
         outcomes, searched = measure(module, data, given, run)
         table, finding = summary(run, outcomes)
+        watched = [chart for each in outcomes for chart in watch_charts(each.watched, each.series)]
+        pictures = draw(module.build, given.compare[-1], data.train, given, run) if given.graph else []
         report = write_report(run.directory / "report.html", title=f"{given.network.upper()} on Fashion-MNIST",
-                              finding=finding, tables=[table], charts=charts(run, outcomes),
-                              notes=notes(given, searched, outcomes[0]), config=run.config,
+                              finding=finding, tables=[table], charts=charts(run, outcomes) + watched,
+                              pictures=pictures, notes=notes(given, searched, outcomes[0]), config=run.config,
                               environment=run.environment)
     print(f"\n{table.text()}\n\n{finding}\nreport: {report}")
     return report

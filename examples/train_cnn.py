@@ -45,7 +45,7 @@ def train(norm: str, data: Split, *, lr: float, epochs: int, batch_size: int, se
     optimizer = optim.SGD(optim.parameter_groups(model, weight_decay=5e-4), lr=lr, momentum=0.9, nesterov=True)
     loader = DataLoader(data.train, batch_size, shuffle=True, seed=seed, drop_last=True)
     steps = epochs * len(loader)
-    record.start(epochs, steps)
+    record.start(epochs, steps, model)
     step = 0
     for epoch in range(1, epochs + 1):
         for images, labels in loader:
@@ -64,7 +64,7 @@ def train(norm: str, data: Split, *, lr: float, epochs: int, batch_size: int, se
 
 def main(arguments: list[str] | None = None, prog: str | None = None) -> None:
     """Run from the command line."""
-    launch("cnn", __doc__, DEFAULTS, train, arguments, prog)
+    launch("cnn", __doc__, DEFAULTS, train, build, arguments, prog)
 
 
 if __name__ == "__main__":

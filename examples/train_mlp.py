@@ -48,7 +48,7 @@ def train(norm: str, data: Split, *, lr: float, epochs: int, batch_size: int, se
     model = build(norm, seed).to(device)
     optimizer = optim.SGD(model.parameters(), lr=lr)
     loader = DataLoader(data.train, batch_size, shuffle=True, seed=seed, drop_last=True)
-    record.start(epochs, epochs * len(loader))
+    record.start(epochs, epochs * len(loader), model)
     step = 0
     for epoch in range(1, epochs + 1):
         for images, labels in loader:
@@ -65,7 +65,7 @@ def train(norm: str, data: Split, *, lr: float, epochs: int, batch_size: int, se
 
 def main(arguments: list[str] | None = None, prog: str | None = None) -> None:
     """Run from the command line."""
-    launch("mlp", __doc__, DEFAULTS, train, arguments, prog)
+    launch("mlp", __doc__, DEFAULTS, train, build, arguments, prog)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command `minigrad`: train a network, or check the installation. Also `python -m minigrad`."""
+"""The command `minigrad`: train a network, draw its graph, or check the installation. Also `python -m minigrad`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ __all__ = ["main"]
 USAGE = """\
 minigrad train mlp|cnn [options]   train a network on Fashion-MNIST; --compare none,batch compares normalizations
 minigrad train mlp --help          show the options; with --compare none,batch those of the comparison
+minigrad graph mlp|cnn|SCRIPT.py:function|RUN|DUMP.json [options] [-o FILE]
+                                   draw a computation graph: svg, png, pdf, dot, json, html or text
+minigrad graph diff A B [-o FILE]  compare two graphs
+minigrad summary mlp|cnn [options] layers with shapes, parameters, bytes held for backward, times
 minigrad check                     show the environment and test the installation in a few seconds
 minigrad --version
 """
@@ -34,8 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rest:
             parser.error(f"check takes no arguments, got {' '.join(rest)}")
         return check()
+    elif command in ("graph", "summary"):
+        from minigrad import graph_commands
+
+        return graph_commands.graph(rest) if command == "graph" else graph_commands.summary(rest)
     else:
-        parser.error(f"no command {command!r}; there are train and check")
+        parser.error(f"no command {command!r}; there are train, graph, summary and check")
     return 0
 
 

@@ -38,11 +38,12 @@ ORDER = (
     "minigrad.optim",
     "minigrad.data",
     "minigrad.io",
-    "minigrad.viz",
     "minigrad.run",
+    "minigrad.viz",
     "minigrad",
     "minigrad.examples",
     "minigrad.selftest",
+    "minigrad.graph_commands",
     "minigrad.cli",
     "minigrad.__main__",
 )

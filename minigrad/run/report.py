@@ -8,6 +8,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,28 @@ _MOST_ROWS = 200  # of the table below a chart; the whole data are in the run's 
 _MOST_POINTS = 600  # per series, to be read off under the pointer
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A finished SVG picture in a report, such as `minigrad.viz.embed.embedded` makes.
+
+    Parameters
+    ----------
+    title : str
+        Its heading.
+    svg : str
+        One ``<svg>`` element without a style sheet. It goes into the page as it is: text in it has to be escaped.
+    style : str
+        Its style sheet; pictures that share one share it in the page.
+    description : str
+        A sentence below the heading.
+    """
+
+    title: str
+    svg: str
+    style: str = ""
+    description: str = ""
+
+
 def write_report(
     path: str | os.PathLike[str],
     *,
@@ -32,6 +55,7 @@ def write_report(
     tables: Sequence[Table] = (),
     charts: Sequence[Chart] = (),
     notes: Sequence[str] = (),
+    pictures: Sequence[Picture] = (),
     config: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -41,7 +65,7 @@ def write_report(
     ----------
     path : str or path-like
         The file; replaced if it exists. Its directory has to exist.
-    title, finding, tables, charts, notes, config, environment
+    title, finding, tables, charts, notes, pictures, config, environment
         As for `render_report`.
 
     Returns
@@ -61,6 +85,7 @@ def write_report(
         tables=tables,
         charts=charts,
         notes=notes,
+        pictures=pictures,
         config=config,
         environment=environment,
     )
@@ -75,6 +100,7 @@ def render_report(
     tables: Sequence[Table] = (),
     charts: Sequence[Chart] = (),
     notes: Sequence[str] = (),
+    pictures: Sequence[Picture] = (),
     config: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
 ) -> str:
@@ -96,6 +122,8 @@ def render_report(
         Each is drawn with a read-out under the pointer and a table of its data to open.
     notes : sequence of str
         Paragraphs of plain text: how the measurement was made.
+    pictures : sequence of Picture
+        Shown after the charts.
     config, environment : mapping, optional
         Settings and environment as in a `Run`; nested mappings are written with dotted names.
 
@@ -111,20 +139,22 @@ def render_report(
         f'<p class="finding">{escape(finding)}</p>',
         results,
         *(_figure(chart, f"chart-{number}") for number, chart in enumerate(charts, start=1)),
+        *(_picture(each) for each in pictures),
         _section("How this was measured", "".join(f"<p>{escape(note)}</p>\n" for note in notes)),
         '<div class="pair">' + facts + "</div>" if facts else "",
     ]
     body = "\n".join(part for part in parts if part)
     # Names of standard policy words, not of places: 'none' forbids, the hashes allow just these two texts.
+    style = PAGE_STYLE + "".join(dict.fromkeys(each.style for each in pictures))
     policy = (
-        f"default-src 'none'; style-src '{_digest(PAGE_STYLE)}'; script-src '{_digest(PAGE_SCRIPT)}'; "
+        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(PAGE_SCRIPT)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{PAGE_STYLE}</style>\n</head>\n"
+        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n<script>{PAGE_SCRIPT}</script>\n</body>\n</html>\n"
     )
 
@@ -156,6 +186,15 @@ def _figure(chart: Chart, key: str) -> str:
         f'<script type="application/json">{_data_json(chart)}</script>\n'
         f"<details><summary>Data of this chart</summary>{note}"
         f'<div class="scroll tall">{table}</div></details></figure>'
+    )
+
+
+def _picture(picture: Picture) -> str:
+    """Put a heading over a finished picture; a wide one can be scrolled."""
+    said = f'<p class="soft">{escape(picture.description)}</p>' if picture.description else ""
+    return (
+        f"<section><h2>{escape(picture.title)}</h2>{said}\n"
+        f'<div class="scroll">{picture.svg}</div></section>'
     )
 
 

@@ -1,0 +1,215 @@
+"""The commands `minigrad graph`, `minigrad graph diff` and `minigrad summary`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minigrad
+import minigrad.functional as F
+from minigrad import Tensor, layers, viz
+from minigrad.errors import ArgumentError, MinigradError
+from minigrad.examples import train_cnn, train_mlp
+from minigrad.examples._setup import NORMS
+from minigrad.viz.graph import FORMATS
+
+__all__ = ["capture", "diff", "graph", "summary"]
+
+_NETWORKS: dict[str, Callable[[str, int], layers.Module]] = {"mlp": train_mlp.build, "cnn": train_cnn.build}
+_WHAT = ("mlp, cnn, SCRIPT.py:function, a run directory, or a dump.json; mlp and cnn take options, "
+         "as in mlp:norm=none,mode=eval")
+
+
+def _parser(name: str, about: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"minigrad {name}", description=about)
+    parser.add_argument("--norm", choices=NORMS, default="batch", help="the normalization of mlp and cnn")
+    parser.add_argument("--mode", choices=("train", "eval"), default="train", help="the mode of mlp and cnn")
+    parser.add_argument("--input", type=_shape, metavar="N,C,H,W",
+                        help="the input's shape for mlp and cnn (64,1,28,28)")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _picture_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--expand", action="append", default=[], metavar="NAME",
+                        help="open a layer or operation, such as bn1, or all, or steps; may be given several times")
+    parser.add_argument("--collapse", action="append", default=[], metavar="NAME", help="close a layer")
+    parser.add_argument("--depth", type=int, help="how deep layers are opened (default: as deep as 40 nodes allow)")
+    parser.add_argument("--focus", metavar="NAME", help="only this and what is near it")
+    parser.add_argument("--hide", action="append", default=[], metavar="NAME", help="leave these out")
+    parser.add_argument("--rank", choices=("TB", "LR"), default="TB", help="downwards or to the right")
+    parser.add_argument("-o", "--output", help=f"a file ending in .{', .'.join(FORMATS)} (default: text on the screen)")
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 64,1,28,28")
+    return shape
+
+
+def graph(arguments: Sequence[str]) -> int:
+    """``minigrad graph WHAT [options]``; 1 where the program that was recorded failed, whose graph is drawn so far."""
+    if arguments and arguments[0] == "diff":
+        return diff(arguments[1:])
+    parser = _parser("graph", "Draw the computation graph of one training step.")
+    parser.add_argument("what", help=_WHAT)
+    parser.add_argument("--backward", action="store_true",
+                        help="the graph of the backward pass itself (create_graph=True)")
+    _picture_options(parser)
+    given = parser.parse_args(arguments)
+    return _guarded(lambda: _draw(given))
+
+
+def _draw(given: argparse.Namespace) -> int:
+    found = capture(given.what, given, given.backward, everything="all" in given.expand)
+    wishes = {"opened": given.expand, "closed": given.collapse, "depth": given.depth, "focus": given.focus,
+              "hide": given.hide, "phase": "backward" if given.backward else "forward"}
+    if given.output is None:
+        print(found.summary())
+        print()
+        print(found.listing())
+    else:
+        kind = Path(given.output).suffix.lower()
+        if kind in (".json", ".txt"):
+            found.save(given.output)
+        elif kind == ".html":
+            found.save(given.output, rank=given.rank, **{k: v for k, v in wishes.items() if k not in ("focus", "hide")})
+        else:
+            found.save(given.output, rank=given.rank, **wishes)
+        print(f"wrote {given.output}")
+    error = found.meta.get("error")
+    if error:
+        print(f"the program stopped with {error['type']}: {error['message']}; the graph ends there", file=sys.stderr)
+    return 1 if error else 0
+
+
+def diff(arguments: Sequence[str]) -> int:
+    """``minigrad graph diff A B [options]``."""
+    parser = _parser("graph diff", "Compare two graphs, in one picture and in words.")
+    parser.add_argument("a", help=_WHAT)
+    parser.add_argument("b")
+    _picture_options(parser)
+    given = parser.parse_args(arguments)
+
+    def run() -> int:
+        wishes = {"depth": given.depth, "closed": given.collapse, "hide": given.hide}
+        found = viz.diff(capture(given.a, given), capture(given.b, given), **wishes)
+        print(found.text())
+        if given.output is not None:
+            kind = Path(given.output).suffix.lower()
+            found.save(given.output, **({} if kind == ".txt" else {"rank": given.rank}))
+            print(f"wrote {given.output}")
+        return 0
+
+    return _guarded(run)
+
+
+def summary(arguments: Sequence[str]) -> int:
+    """``minigrad summary WHAT [options]``."""
+    parser = _parser("summary", "A table of layers: shapes, parameters, buffers, bytes held for backward, times.")
+    parser.add_argument("what", help=_WHAT)
+    given = parser.parse_args(arguments)
+
+    def run() -> int:
+        print(capture(given.what, given).summary())
+        return 0
+
+    return _guarded(run)
+
+
+def _guarded(run: Callable[[], int]) -> int:
+    """Say in one line what is wrong, where the user can put it right."""
+    try:
+        return run()
+    except (MinigradError, OSError) as error:
+        print(f"minigrad: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ArgumentError) else 1
+
+
+# ------------------------------------------------------------------ what to draw
+
+
+def capture(what: str, given: argparse.Namespace, backward: bool = False, everything: bool = False) -> viz.Graph:
+    """The graph that a word on the command line means.
+
+    Raises
+    ------
+    ArgumentError
+        It means nothing.
+    """
+    name, _, options = what.partition(":")
+    if name in _NETWORKS:
+        return _network(name, options, given, backward, everything)
+    path = Path(what)
+    if path.is_dir():
+        for kept in ("graph_train.json", "graph.json"):
+            if (path / kept).is_file():
+                return viz.Graph.load(path / kept)
+        raise ArgumentError("graph", got=f"{what}, a directory without graph_train.json",
+                            wanted="a run that was started with --graph")
+    if path.suffix == ".json" and path.is_file():
+        return viz.Graph.load(path)
+    file, _, function = what.rpartition(":")
+    if file.endswith(".py") and Path(file).is_file() and function:
+        return _script(Path(file), function, backward, everything)
+    raise ArgumentError("graph", got=repr(what), wanted=_WHAT)
+
+
+def _network(name: str, options: str, given: argparse.Namespace, backward: bool, everything: bool) -> viz.Graph:
+    chosen = {"norm": given.norm, "mode": given.mode}
+    for option in filter(None, options.split(",")):
+        key, _, value = option.partition("=")
+        if key not in chosen or value not in (NORMS if key == "norm" else ("train", "eval")):
+            raise ArgumentError("graph", got=f"{option!r} of {name}",
+                                wanted=f"norm=({'|'.join(NORMS)}) or mode=(train|eval)")
+        chosen[key] = value
+    minigrad.manual_seed(given.seed)
+    model = _NETWORKS[name](chosen["norm"], given.seed).train(chosen["mode"] == "train")
+    shape = given.input or (64, 1, 28, 28)
+    draw = np.random.default_rng(given.seed)
+    images = Tensor(draw.standard_normal(shape).astype(np.float32), name="images")
+    labels = draw.integers(0, 10, shape[0])
+    title = f"{name}, norm {chosen['norm']}, {'training' if chosen['mode'] == 'train' else 'evaluation'}"
+    return _recorded(lambda: F.cross_entropy(model(images), labels), title, backward, everything, model)
+
+
+def _recorded(step: Callable[[], Any], title: str, backward: bool, everything: bool,
+              model: layers.Module | None = None) -> viz.Graph:
+    """Record a step: what it returns is a loss, or a model and its loss."""
+    recorder = viz.record(model, expand="all" if everything else True, title=title)
+    try:
+        with recorder:
+            made = step()
+            if isinstance(made, tuple):
+                model, made = made
+                recorder.adopt(model)
+            if isinstance(made, Tensor) and made.requires_grad:
+                made.backward(np.ones(made.shape, made.dtype), create_graph=backward)
+    except MinigradError:
+        if "error" not in recorder.graph.meta:
+            raise
+    return recorder.graph
+
+
+def _script(path: Path, function: str, backward: bool, everything: bool) -> viz.Graph:
+    """Run one function of a file; the rest of the file runs as on import."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ArgumentError("graph", got=str(path), wanted="a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    step = getattr(module, function, None)
+    if not callable(step):
+        raise ArgumentError("graph", got=f"{path.name}:{function}",
+                            wanted="a function that returns a loss, or (model, loss)")
+    return _recorded(step, f"{path.name}:{function}", backward, everything)

@@ -1,0 +1,114 @@
+"""Opened operations: the partial gradients on the ways in sum to the operation's own input gradient, as arrays."""
+
+import numpy as np
+import pytest
+from networks import recorded
+
+import minigrad
+import minigrad.functional as F
+from minigrad import Tensor, viz
+
+OPS = {
+    "batch_norm": lambda x, w, b: minigrad.ops.batch_norm(x, w, b)[0],
+    "batch_norm with all outputs": lambda x, w, b: sum((t * t).sum() for t in minigrad.ops.batch_norm(x, w, b)),
+    "layer_norm": lambda x, w, b: minigrad.ops.layer_norm(x, 4, w, b),
+    "evaluation": lambda x, w, b: minigrad.ops.batch_norm_inference(x, np.full(4, 0.1), np.full(4, 2.0), w, b),
+    "softmax": lambda x, w, b: minigrad.softmax(x * w + b, 1),
+    "log_softmax": lambda x, w, b: minigrad.log_softmax(x * w + b, 1),
+    "cross_entropy": lambda x, w, b: F.cross_entropy(x * w + b, np.array([0, 3, 2, 1, 1, 0])),
+    "gelu": lambda x, w, b: F.gelu(x * w + b),
+}
+
+
+def levels(graph, op):
+    """The parts of an operation: first its steps, then its primitives."""
+    parts = [graph.op[p] for p in op.body]
+    yield parts
+    if any(part.body for part in parts):
+        yield [graph.op[p] for p in dict.fromkeys(p for part in parts for p in part.body)]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("name", OPS)
+def test_partial_gradients_sum_to_the_input_gradient(name, dtype):
+    draw = np.random.default_rng(0)
+    x, w, b = (Tensor(draw.standard_normal(s).astype(dtype), requires_grad=True, name=n)
+               for n, s in (("x", (6, 4)), ("w", 4), ("b", 4)))
+    weights = draw.standard_normal((6, 4)).astype(dtype)
+    with viz.record(keep_partials=True, expand="all") as rec:
+        y = OPS[name](x, w, b)
+        (y * weights if y.ndim else y).sum().backward()
+    graph, checked = rec.graph, 0
+    for op in graph.top_level():
+        for parts in levels(graph, op):
+            if not parts:
+                continue
+            for arg, tensor in enumerate(op.inputs):
+                whole = rec.partials.get((op.id, arg))
+                if whole is None:
+                    continue
+                found = [rec.partials[part.id, k] for part in parts for k, t in enumerate(part.inputs)
+                         if t == tensor and (part.id, k) in rec.partials]
+                if tensor in {t for part in parts for t in part.outputs}:
+                    continue
+                error = np.abs(sum(found) - whole).max() / max(np.abs(whole).max(), 1e-30)
+                assert error < (1e-11 if dtype == np.float64 else 1e-4), (op.op, arg, error)
+                checked += 1
+    assert checked
+
+
+def test_batchnorm_has_three_ways_in():
+    _, rec = recorded(keep_partials=True)
+    graph = rec.graph
+    norm = graph.find("bn1")[0]
+    steps = [graph.op[p] for p in norm.body]
+    assert [s.op for s in steps] == ["Mean", "Variance", "Rsqrt", "Normalize", "ScaleShift"]
+    ways = {s.op: rec.partials[s.id, k] for s in steps for k, t in enumerate(s.inputs)
+            if t == norm.inputs[0] and (s.id, k) in rec.partials}
+    assert set(ways) == {"Mean", "Variance", "Normalize"}
+    # Through the mean a channel's gradient is the same for every example; through the variance it is along x̂.
+    assert np.allclose(ways["Mean"], ways["Mean"][:1])
+    x = graph.tensor[norm.inputs[0]]
+    assert x.shape == [6, 7]
+    assert abs(ways["Variance"].sum(0)).max() < 1e-14
+    assert np.allclose(sum(ways.values()), rec.partials[norm.id, 0], rtol=1e-12, atol=1e-15)
+
+
+def test_steps_meet_only_at_their_outputs():
+    _, rec = recorded()
+    graph = rec.graph
+    norm = graph.find("bn1")[0]
+    mean, variance, rstd, normalize, shift = (graph.op[p] for p in norm.body)
+    assert mean.group == variance.group
+    assert mean.outputs == [norm.outputs[1]]
+    assert variance.outputs == [norm.outputs[2]]
+    assert rstd.inputs == [norm.outputs[2]]
+    assert normalize.inputs == [norm.inputs[0], norm.outputs[1], norm.outputs[3]]
+    assert shift.outputs == [norm.outputs[0]]
+    assert graph.op[norm.body[2]].body == [op.id for op in graph.ops if op.parent == rstd.id]
+
+
+def test_primitives_know_their_line():
+    _, rec = recorded()
+    texts = {op.text for op in rec.graph.ops if op.id.startswith("o2.") and op.body == []}
+    assert "return (x - mean) * rstd" in texts
+
+
+def test_what_cannot_be_opened_is_left_closed():
+    x = Tensor(np.ones((2, 1, 5, 5)), requires_grad=True)
+    w = Tensor(np.ones((2, 1, 3, 3)), requires_grad=True)
+    with viz.record(expand="all") as rec:
+        F.conv2d(x, w).sum().backward()
+    assert all(not op.body for op in rec.graph.top_level() if op.op == "Convolution")
+
+
+def test_without_backward_the_parts_are_there_without_gradients():
+    _, rec = recorded(backward=False)
+    norm = rec.graph.find("bn1")[0]
+    assert len(norm.body) == 5
+    assert not any(u.grad for u in rec.graph.uses)
+
+
+def test_opening_can_be_left_out_and_limited():
+    assert not any(op.body for op in recorded(expand=False)[1].graph.ops)
+    assert sum(bool(op.body) for op in recorded(most_bodies=1)[1].graph.top_level()) == 1

@@ -1,0 +1,1 @@
+../../minigrad/graph_commands.py
