@@ -85,6 +85,7 @@ class Normalization(Op):
     __slots__ = ("axes", "param_shape", "eps", "_parameter")
     _parameter: tuple[int, ...]
     n_out = 4
+    widens = True
     broadcasts = True  # γ and β against x, and they may differ from it and from each other in dtype
     keeps = inputs(0, when=(0, 1)) + inputs(1, when=0) + outputs(1, 3, when=(0, 1))
 
