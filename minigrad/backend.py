@@ -17,7 +17,7 @@ from minigrad.errors import DeviceError
 
 __all__ = [
     "Device", "accumulation_dtype", "as_array", "as_device", "astype", "copied", "cuda_problem", "device_of",
-    "is_array", "is_floating", "memory", "namespace", "to_numpy", "transfer",
+    "is_array", "is_floating", "is_number", "memory", "namespace", "to_numpy", "transfer",
 ]
 
 Array = Any  # a NumPy or CuPy array: the texts use only what both have
@@ -152,6 +152,11 @@ def is_floating(dtype: Any) -> bool:
     return bool(dtype.kind == "f" or dtype.name == "bfloat16")
 
 
+def is_number(dtype: Any) -> bool:
+    """Whether a Tensor may have elements of `dtype`: bool, integers, floating point."""
+    return dtype.kind in "biuf" or is_floating(dtype)
+
+
 def accumulation_dtype(dtype: Any) -> np.dtype[Any]:
     """The dtype in which sums over elements of `dtype` are taken: float32 for half types, else `dtype` itself.
 
@@ -163,16 +168,18 @@ def accumulation_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def memory(array: Array) -> tuple[Any, int, int]:
-    """The object that owns an array's memory, and the bytes [low, high) of it that the array may touch."""
+    """The array that owns an array's memory, and the bytes [low, high) of it that the array may touch.
+
+    An array that owns its memory touches all of it: [0, 2⁶³), for asking where it lies would cost a microsecond.
+    """
     owner = array
     while is_array(owner.base):
         owner = owner.base
-    if isinstance(array, ndarray):
-        low, high = np.lib.array_utils.byte_bounds(array)
-        return owner, low, high
-    low = high = int(array.data.ptr)
+    if array.size == 0:
+        return owner, 0, 0
+    if owner is array:
+        return owner, 0, sys.maxsize
+    low = high = array.__array_interface__["data"][0] if isinstance(array, ndarray) else int(array.data.ptr)
     for n, stride in zip(array.shape, array.strides):
-        if n == 0:
-            return owner, low, low
         low, high = (low, high + (n - 1) * stride) if stride > 0 else (low + (n - 1) * stride, high)
     return owner, low, high + array.itemsize

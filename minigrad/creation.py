@@ -1,4 +1,4 @@
-"""New Tensors: filled, counted, random, or around foreign memory."""
+"""New Tensors: filled, counted, random, or around foreign memory. Where no dtype is named, it is float32."""
 
 from __future__ import annotations
 
@@ -27,61 +27,59 @@ def tensor(data: Any, dtype: Any = None, device: DeviceLike = None, requires_gra
 
 def full(shape: Shape, fill: float, dtype: Any = None, device: DeviceLike = None,
          requires_grad: bool = False) -> Tensor:
-    """`fill` everywhere: float32 for a float, int64 for an int, unless a dtype is given."""
-    dtype = dtype or (np.bool_ if isinstance(fill, bool) else np.int64 if isinstance(fill, int) else np.float32)
-    return Tensor(np.full(shape, fill, dtype), requires_grad, device=device)
+    """`fill` everywhere: float32 for a float, int64 for an int, bool for a bool, unless a dtype is given."""
+    return Tensor(np.full(shape, fill, dtype or _dtype_of(fill)), requires_grad, device=device)
 
 
-def zeros(*shape: Any, dtype: Any = np.float32, device: DeviceLike = None, requires_grad: bool = False) -> Tensor:
+def zeros(*shape: Any, dtype: Any = None, device: DeviceLike = None, requires_grad: bool = False) -> Tensor:
     """Zeros."""
-    return Tensor(np.zeros(_shape(shape), dtype), requires_grad, device=device)
+    return Tensor(np.zeros(_shape(shape), dtype or np.float32), requires_grad, device=device)
 
 
-def ones(*shape: Any, dtype: Any = np.float32, device: DeviceLike = None, requires_grad: bool = False) -> Tensor:
+def ones(*shape: Any, dtype: Any = None, device: DeviceLike = None, requires_grad: bool = False) -> Tensor:
     """Ones."""
-    return Tensor(np.ones(_shape(shape), dtype), requires_grad, device=device)
+    return Tensor(np.ones(_shape(shape), dtype or np.float32), requires_grad, device=device)
 
 
-def empty(*shape: Any, dtype: Any = np.float32, device: DeviceLike = None) -> Tensor:
+def empty(*shape: Any, dtype: Any = None, device: DeviceLike = None) -> Tensor:
     """Whatever was in memory."""
-    return Tensor(np.empty(_shape(shape), dtype), device=device)
+    return Tensor(np.empty(_shape(shape), dtype or np.float32), device=device)
 
 
 def arange(*bounds: float, dtype: Any = None, device: DeviceLike = None) -> Tensor:
     """Numbers from start to stop (excluded) by step: ``arange(stop)`` or ``arange(start, stop, step)``."""
-    dtype = dtype or (np.int64 if all(isinstance(b, int) for b in bounds) else np.float32)
-    return Tensor(np.arange(*bounds, dtype=dtype), device=device)
+    return Tensor(np.arange(*bounds, dtype=dtype or _dtype_of(*bounds)), device=device)
 
 
-def linspace(start: float, stop: float, num: int, dtype: Any = np.float32, device: DeviceLike = None) -> Tensor:
+def linspace(start: float, stop: float, num: int, dtype: Any = None, device: DeviceLike = None) -> Tensor:
     """`num` evenly spaced numbers from start to stop, both included."""
-    return Tensor(np.linspace(start, stop, num, dtype=dtype), device=device)
+    return Tensor(np.linspace(start, stop, num, dtype=dtype or np.float32), device=device)
 
 
-def eye(n: int, m: int | None = None, dtype: Any = np.float32, device: DeviceLike = None) -> Tensor:
+def eye(n: int, m: int | None = None, dtype: Any = None, device: DeviceLike = None) -> Tensor:
     """Ones on the diagonal, zeros elsewhere: (n, m), or (n, n)."""
-    return Tensor(np.eye(n, m, dtype=dtype), device=device)
+    return Tensor(np.eye(n, m, dtype=dtype or np.float32), device=device)
 
 
-def randn(*shape: Any, generator: Generator | None = None, dtype: Any = np.float32, device: DeviceLike = None,
+def randn(*shape: Any, generator: Generator | None = None, dtype: Any = None, device: DeviceLike = None,
           requires_grad: bool = False) -> Tensor:
     """Independent standard normal numbers."""
     stream, place = _stream(generator, device)
-    return Tensor(_cast(stream.standard_normal(_shape(shape)), dtype, place), requires_grad)
+    return Tensor(_cast(stream.standard_normal(_shape(shape)), dtype or np.float32, place), requires_grad)
 
 
-def rand(*shape: Any, generator: Generator | None = None, dtype: Any = np.float32, device: DeviceLike = None,
+def rand(*shape: Any, generator: Generator | None = None, dtype: Any = None, device: DeviceLike = None,
          requires_grad: bool = False) -> Tensor:
     """Independent numbers, uniform in [0, 1)."""
     stream, place = _stream(generator, device)
-    return Tensor(_cast(stream.random(_shape(shape)), dtype, place), requires_grad)
+    return Tensor(_cast(stream.random(_shape(shape)), dtype or np.float32, place), requires_grad)
 
 
-def randint(low: int, high: int, shape: Shape, generator: Generator | None = None, dtype: Any = np.int64,
+def randint(low: int, high: int, shape: Shape, generator: Generator | None = None, dtype: Any = None,
             device: DeviceLike = None) -> Tensor:
     """Independent integers, uniform in [low, high)."""
     stream, place = _stream(generator, device)
-    return Tensor(_cast(stream.integers(low, high, size=shape), dtype, place))
+    return Tensor(_cast(stream.integers(low, high, size=shape), dtype or np.int64, place))
 
 
 def randperm(n: int, generator: Generator | None = None) -> Tensor:
@@ -100,7 +98,14 @@ def from_dlpack(x: Any) -> Tensor:
 
 def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """Lengths given one by one or as one sequence."""
-    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)) else shape
+
+
+def _dtype_of(*numbers: Any) -> Any:
+    """The dtype of new Tensors of such numbers: bool, int64 or float32."""
+    if all(isinstance(n, (bool, np.bool_)) for n in numbers):
+        return np.bool_
+    return np.int64 if all(isinstance(n, (int, np.integer)) for n in numbers) else np.float32
 
 
 def _stream(generator: Generator | None, device: DeviceLike) -> tuple[Any, Device]:

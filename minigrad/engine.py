@@ -8,17 +8,22 @@ the forward pass, so the same order serves every derivative of every order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
-from minigrad.backend import as_array, is_array, memory, namespace
+from minigrad import versions
+from minigrad.backend import as_array, astype, is_array, memory, namespace, ndarray
 from minigrad.errors import DtypeError, GraphError, ShapeError
-from minigrad.graph import RELEASED, Node, hooks, node_of, walk
-from minigrad.modes import current, enter, layer_path, leave, no_grad, switch
-from minigrad.op import Traced, explain, restore, value
-from minigrad.versions import newest_write, written
+from minigrad.graph import RELEASED, Node, Retained, hooks, node_of, walk
+from minigrad.modes import current, enter, layer_path, leave, switch
+from minigrad.op import Traced, refuse, restore, returned, value
+from minigrad.versions import written
 
 __all__ = ["backward", "grad", "jvp", "vjp"]
+
+
+def _is_tensor(x: Any) -> bool:
+    return isinstance(x, Traced)
 
 
 # ------------------------------------------------------------------ the loop
@@ -39,8 +44,16 @@ def _lift(node: Node, wrap: Callable[..., Any]) -> tuple[Any, ...]:
     return tuple(lifted)
 
 
+def _place(node: Node) -> str:
+    path = layer_path(node.scope)
+    return f"backward of {node.op!r}" + (f" in layer {path}" if path else "")
+
+
 def _check_saved(node: Node) -> None:
-    """Refuse to differentiate with an array that was changed in place after it was saved."""
+    """Refuse to differentiate with arrays that were freed, or changed in place after they were saved."""
+    if node.saved is RELEASED:
+        raise GraphError(_place(node), got="a graph whose saved arrays an earlier backward has freed",
+                         wanted="them still held", hint="Pass retain_graph=True to the earlier call")
     for (kind, i, _), array in zip(node.op.keeps, node.saved):
         if is_array(array) and written(array) > node.seq:
             raise GraphError(
@@ -49,100 +62,127 @@ def _check_saved(node: Node) -> None:
                 hint="Call backward before the optimizer's step or assign(), or keep a clone()")
 
 
-def _place(node: Node) -> str:
-    path = layer_path(node.scope)
-    return f"backward of {node.op!r}" + (f" in layer {path}" if path else "")
+def _restored(node: Node, grads: tuple[Any, ...], like: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The gradients summed and cast to shape and dtype of their inputs; refused where they cannot be."""
+    found = []
+    for i, (gradient, wanted) in enumerate(zip(grads, like)):
+        try:
+            if gradient is not None and wanted is not None and not node.op.broadcasts and gradient.shape != wanted[0]:
+                raise ValueError
+            found.append(restore(gradient, wanted))
+        except (ValueError, IndexError, AttributeError) as error:
+            shape = getattr(gradient, "shape", None)
+            raise ShapeError(_place(node), got=f"a gradient of shape {shape} for input {i}",
+                             wanted=f"the input's, {wanted[0]}") from error
+    return tuple(found)
 
 
-def _backward_of(node: Node, needs: tuple[bool, ...], gradients: list[Any], wrap: Callable[..., Any] | None) -> Any:
+def _backward_of(node: Node, needs: tuple[bool, ...], gradients: Any, wrap: Callable[..., Any] | None) -> Any:
     """Run the backward text of one node: on arrays, or with `wrap` on Tensors, recorded in the layer of the node."""
-    saved = node.saved
-    if saved is RELEASED:
-        raise GraphError(_place(node), got="a graph whose saved arrays an earlier backward has freed",
-                         wanted="them still held", hint="Pass retain_graph=True to the earlier call")
-    if newest_write() > node.seq:
+    op, saved, like = node.op, node.saved, node.like
+    if saved is RELEASED or versions.newest > node.seq:
         _check_saved(node)
     try:
-        if wrap is None:
-            grads = node.op.run_backward(saved, needs, *gradients)
+        if wrap is None:  # spreading a list of one costs as much as the call
+            one = len(gradients) == 1
+            grads = op.run_backward(saved, needs, gradients[0]) if one else op.run_backward(saved, needs, *gradients)
         else:
             with switch(scope=node.scope):
-                grads = node.op.backward(_lift(node, wrap), needs, *gradients)
+                grads = op.backward(_lift(node, wrap), needs, *gradients)
     except Exception as error:
         with switch(scope=node.scope):
-            raise explain(node.op, [value(g) for g in (*saved, *gradients)], error, "backward of ") from error
-    like = node.like
-    return grads if like is None else [restore(g, w) for g, w in zip(grads, like)]
+            refuse(op, [value(g) for g in (*saved, *gradients)], error, "backward of ")
+        raise
+    if grads.__class__ is not tuple or len(grads) != len(needs):
+        raise GraphError(_place(node), got=f"{returned(grads)} from its text",
+                         wanted=f"a tuple of {len(needs)}: for each input its gradient or None")
+    return grads if like is None else _restored(node, grads, like)
 
 
-def _hooked(edge: Any, gradient: Any, wrap: Callable[..., Any], create_graph: bool) -> Any:
-    """The gradient after the hooks of its edge have seen it."""
+def _hooked(edge: Any, gradient: Any, wrap: Callable[..., Any], create_graph: bool,
+            retained: list[tuple[Any, Any]] | None) -> Any:
+    """The gradient after the hooks of its edge have seen it; with its Tensor in `retained` if that keeps its own."""
     for hook in hooks.at(edge):
+        if hook.__class__ is Retained:
+            continue
         seen = gradient if create_graph else wrap(as_array(gradient))
         replaced = hook(seen)
-        if replaced is not None:
-            if replaced.shape != seen.shape:
-                raise ShapeError("gradient hook", got=f"a gradient of shape {replaced.shape}", wanted=f"{seen.shape}")
-            gradient = replaced if create_graph else replaced.data
+        if replaced is None:
+            continue
+        if not _is_tensor(replaced):
+            raise DtypeError("gradient hook", got=f"a gradient of type {type(replaced).__name__}",
+                             wanted="a Tensor or None")
+        if replaced.shape != seen.shape:
+            raise ShapeError("gradient hook", got=f"a gradient of shape {replaced.shape}", wanted=f"{seen.shape}")
+        gradient = replaced if create_graph else replaced.data
+    if retained is not None:
+        owners = [hook.of() for hook in hooks.at(edge) if isinstance(hook, Retained)]
+        retained.extend([(tensor, gradient) for tensor in owners if tensor is not None])
     return gradient
 
 
+def _tell(observers: tuple[Any, ...], node: Node, gradients: Any, grads: Any) -> None:
+    """Tell the observers of a node's backward. What they compute themselves is neither recorded nor observed."""
+    with switch(recording=False, observers=()):
+        for observer in observers:
+            observer.backward(node, gradients, grads)
+
+
 def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callable[..., Any],
-         wanted: frozenset[Any] = frozenset(), useful: dict[Node, tuple[bool, ...]] | None = None) -> dict[Any, Any]:
+         wanted: frozenset[Any] = frozenset(), useful: dict[Node, tuple[bool, ...]] | None = None,
+         retained: list[tuple[Any, Any]] | None = None) -> dict[Any, Any]:
     """Send the gradients filed under `pending` to the leaves, and return what arrives there and at `wanted` edges.
 
     A node is queued when its first gradient is filed and runs when no newer node is left, so it sees its total.
     """
-    heap: list[tuple[int, Node]] = []
-    queued: set[Node] = set()
+    heap = [(-node.seq, node) for edge in pending if (node := node_of(edge)) is not None]
+    heapify(heap)
     arrived: dict[Any, Any] = {}
     watched = bool(hooks)
-
-    def queue(edge: Any) -> None:
-        node = node_of(edge)
-        if node is not None and node not in queued:
-            queued.add(node)
-            heappush(heap, (-node.seq, node))
-
-    for edge in pending:
-        queue(edge)
+    lift = wrap if create_graph else None
     mode = current()
     observers = mode.observers
     token = enter(mode.replace(recording=create_graph))
     try:
         while heap:
             node = heappop(heap)[1]
-            op = node.op
-            if op.n_out == 1:
-                gradients = [pending.pop(node)]
-            else:
-                gradients = [pending.pop(node, None), *(pending.pop((node, k), None) for k in range(1, op.n_out))]
+            n_out = node.op.n_out
+            gradients = [pending.pop(node, None)]
+            if n_out > 1:
+                gradients += [pending.pop((node, k), None) for k in range(1, n_out)]
+                if all(g is None for g in gradients):
+                    continue  # queued once for each of its outputs, it has run already
             if watched or wanted:
                 for k, gradient in enumerate(gradients):
                     edge = (node, k) if k else node
                     if gradient is not None and watched:
-                        gradients[k] = gradient = _hooked(edge, gradient, wrap, create_graph)
+                        gradients[k] = gradient = _hooked(edge, gradient, wrap, create_graph, retained)
                     if edge in wanted:
                         arrived[edge] = gradient
-            needs = node.needs if useful is None else useful.get(node)
-            if needs is None:
-                continue
-            grads = _backward_of(node, needs, gradients, wrap if create_graph else None)
+            needs, edges = node.needs, node.edges
+            if useful is not None:
+                if node not in useful:
+                    continue
+                needs = useful[node]
+                edges = tuple([edge if need else None for edge, need in zip(edges, needs)])
+            grads = _backward_of(node, needs, gradients, lift)
             if not retain and node.saved:
                 node.saved = RELEASED
-            for observer in observers:
-                observer.backward(node, gradients, grads)
-            for edge, need, gradient in zip(node.edges, needs, grads):
-                if not need or gradient is None:
+            if observers:
+                _tell(observers, node, gradients, grads)
+            for edge, gradient in zip(edges, grads):
+                if edge is None or gradient is None:
                     continue
                 if edge in pending:
                     pending[edge] = pending[edge] + gradient  # never in place: one array may be filed twice
-                else:
-                    pending[edge] = gradient
-                    queue(edge)
+                    continue
+                pending[edge] = gradient
+                parent = edge if edge.__class__ is Node else node_of(edge)
+                if parent is not None:
+                    heappush(heap, (-parent.seq, parent))
         for leaf, gradient in pending.items():
             live = watched and gradient is not None
-            arrived[leaf] = _hooked(leaf, gradient, wrap, create_graph) if live else gradient
+            arrived[leaf] = _hooked(leaf, gradient, wrap, create_graph, None) if live else gradient
     finally:
         leave(token)
     return arrived
@@ -165,6 +205,8 @@ def _edge(tensor: Any) -> Any:
 
 def _seed(output: Any, gradient: Any, create_graph: bool, where: str) -> Any:
     """The gradient that backward starts with at one output, checked."""
+    if not _is_tensor(output):
+        raise DtypeError(where, got=f"an output of type {type(output).__name__}", wanted="a Tensor")
     array = output.data
     if not output.requires_grad:
         raise GraphError(where, got=f"an output of shape {output.shape} that does not require a gradient",
@@ -183,7 +225,8 @@ def _seed(output: Any, gradient: Any, create_graph: bool, where: str) -> Any:
     if not isinstance(gradient, Traced):
         gradient = output.wrap(gradient)
     if gradient.dtype != array.dtype:
-        gradient = gradient.astype(array.dtype)
+        with switch(recording=create_graph):
+            gradient = gradient.astype(array.dtype)
     return gradient if create_graph else gradient.data
 
 
@@ -193,38 +236,40 @@ def _seed(output: Any, gradient: Any, create_graph: bool, where: str) -> Any:
 def backward(output: Any, gradient: Any = None, create_graph: bool = False, retain_graph: bool | None = None) -> None:
     """Add the gradient of `output` to the `.grad` of every leaf it was computed from (see `Tensor.backward`)."""
     retain = create_graph if retain_graph is None else retain_graph
-    wrap = output.wrap
     start = _seed(output, gradient, create_graph, "backward")
-    owners = set() if create_graph else {id(memory(start)[0])}
-    for leaf, total in _run({_edge(output): start}, create_graph, retain, wrap).items():
-        if node_of(leaf) is not None or total is None:
-            continue
-        if create_graph:
-            leaf.grad = total if leaf.grad is None else leaf.grad + total
-        elif leaf.grad is None:
-            leaf.grad = wrap(_alone(_owned(total), owners))
-        else:
-            with no_grad():
-                leaf.grad = leaf.grad + wrap(as_array(total))
+    results: list[tuple[Any, Any]] = []
+    leaves = _run({_edge(output): start}, create_graph, retain, output.wrap, retained=results)
+    results += [(leaf, total) for leaf, total in leaves.items() if total is not None]
+    owners = {id(memory(value(start))[0])}
+    with switch(recording=create_graph):
+        for tensor, total in results:
+            result = _result(tensor, total, create_graph, owners)
+            tensor.grad = result if tensor.grad is None else tensor.grad + result
 
 
-def _owned(array: Any) -> Any:
-    """The array, copied if its elements share memory (a broadcast): a gradient can be written to."""
-    array = as_array(array)
-    return array if array.flags.c_contiguous or array.flags.f_contiguous else array.copy()
+def _result(tensor: Any, total: Any, create_graph: bool, owners: set[int]) -> Any:
+    """The gradient of a Tensor, in its dtype, as a Tensor for the user to keep: refused if it has another shape.
 
-
-def _alone(array: Any, owners: set[int]) -> Any:
-    """The array, copied if it lives in memory that one of `owners` also gives out: each `.grad` may be written to."""
-    owner = id(memory(array)[0])
-    if owner in owners:
-        return array.copy()
+    It may be written to: an array is copied if it is read-only, if its own elements share memory, or if its memory is
+    among that of `owners`, which have been given out already.
+    """
+    if total.shape != tensor.shape:
+        raise ShapeError("backward", got=f"a gradient of shape {tuple(total.shape)} for a Tensor of {tensor.shape}",
+                         wanted="equal shapes")
+    if create_graph:
+        return total if total.dtype == tensor.dtype else total.astype(tensor.dtype)
+    array = astype(as_array(total), tensor.dtype)
+    flags, owner = array.flags, id(memory(array)[0])
+    whole = flags.c_contiguous or flags.f_contiguous
+    if owner in owners or not whole or (isinstance(array, ndarray) and not flags.writeable):
+        return tensor.wrap(array.copy())
     owners.add(owner)
-    return array
+    return tensor.wrap(array)
 
 
 def _as_tuple(x: Any) -> tuple[Any, ...]:
-    return tuple(x) if isinstance(x, (tuple, list)) else (x,)
+    """One Tensor or any number of them, as a tuple."""
+    return (x,) if isinstance(x, Traced) or not hasattr(x, "__iter__") or is_array(x) else tuple(x)
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool = False,
@@ -265,25 +310,47 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
         raise GraphError("grad", got="no outputs", wanted="at least one")
     if len(seeds) != len(ys):
         raise ShapeError("grad", got=f"{len(seeds)} grad_outputs", wanted=f"one for each of {len(ys)} outputs")
+    _check_inputs(xs, "grad")
     for i, x in enumerate(xs):
         if not x.requires_grad:
             raise GraphError("grad", got=f"input {i} of shape {x.shape}, which does not require a gradient",
                              wanted="requires_grad=True before the outputs were computed")
     pending: dict[Any, Any] = {}
+    owners = set()
     for y, g in zip(ys, seeds):
-        edge, seed = _edge(y), _seed(y, g, create_graph, "grad")
-        pending[edge] = seed if edge not in pending else pending[edge] + seed
+        seed = _seed(y, g, create_graph, "grad")
+        edge = _edge(y)
+        owners.add(id(memory(value(seed))[0]))
+        if edge in pending:
+            with switch(recording=create_graph):
+                seed = pending[edge] + seed
+        pending[edge] = seed
     edges = [_edge(x) for x in xs]
     wanted = frozenset(edges)
+    useful = _useful(list(pending), wanted, since)
+    if not allow_unused:
+        reached = {*pending, *[edge for node in useful for edge in node.edges]}
+        _check_used(xs, [edge in reached for edge in edges])
     retain = create_graph if retain_graph is None else retain_graph
-    wrap = ys[0].wrap
-    arrived = _run(pending, create_graph, retain, wrap, wanted, _useful(list(pending), wanted, since))
+    arrived = _run(pending, create_graph, retain, ys[0].wrap, wanted, useful)
     found = [arrived.get(edge) for edge in edges]
-    for i, (x, g) in enumerate(zip(xs, found)):
-        if g is None and not allow_unused:
+    if not allow_unused:
+        _check_used(xs, [g is not None for g in found])
+    with switch(recording=create_graph):
+        return tuple([None if g is None else _result(x, g, create_graph, owners) for x, g in zip(xs, found)])
+
+
+def _check_inputs(xs: tuple[Any, ...], where: str) -> None:
+    for i, x in enumerate(xs):
+        if not _is_tensor(x):
+            raise DtypeError(where, got=f"input {i} of type {type(x).__name__}", wanted="a Tensor")
+
+
+def _check_used(xs: tuple[Any, ...], used: list[bool]) -> None:
+    for i, (x, is_used) in enumerate(zip(xs, used)):
+        if not is_used:
             raise GraphError("grad", got=f"input {i} of shape {x.shape}, on which no output depends",
                              wanted="inputs that were used", hint="allow_unused=True gives None for it")
-    return tuple([g if g is None or create_graph else wrap(_owned(g)) for g in found])
 
 
 def _outputs(function: Callable[..., Any], xs: tuple[Any, ...]) -> Any:
@@ -292,9 +359,16 @@ def _outputs(function: Callable[..., Any], xs: tuple[Any, ...]) -> Any:
         return function(*xs)
 
 
-def _leaves(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Tensors to differentiate with respect to: those that require a gradient, and copies of the others that do."""
-    return tuple(x if x.requires_grad else x.detach().requires_grad_() for x in inputs)
+def _leaves(inputs: Any, create_graph: bool, where: str) -> tuple[Any, ...]:
+    """A Tensor of its own for each input: what else the function sees of them, by closure or twice, is constant.
+
+    With `create_graph` they stay connected to the inputs.
+    """
+    xs = _as_tuple(inputs)
+    _check_inputs(xs, where)
+    with switch(recording=True):
+        return tuple([x.reshape(x.shape) if create_graph and x.requires_grad else x.detach().requires_grad_()
+                      for x in xs])
 
 
 def vjp(function: Callable[..., Any], inputs: Any, cotangents: Any = None,
@@ -314,12 +388,19 @@ def vjp(function: Callable[..., Any], inputs: Any, cotangents: Any = None,
     Returns
     -------
     outputs, products : each as `function` and `inputs` are: a Tensor, or a tuple of Tensors
-        An input without influence has the product 0.
+        An input without influence has the product 0. What the function knows of `inputs` by another way than its
+        arguments is held constant, as in torch.autograd.functional.
     """
-    xs = _leaves(_as_tuple(inputs))
+    xs = _leaves(inputs, create_graph, "vjp")
     outputs = _outputs(function, xs)
     ys = _as_tuple(outputs)
-    found = grad(ys, xs, cotangents, create_graph, allow_unused=True)
+    us = (None,) * len(ys) if cotangents is None else _as_tuple(cotangents)
+    if len(us) != len(ys):
+        raise ShapeError("vjp", got=f"{len(us)} cotangents", wanted=f"one for each of {len(ys)} outputs")
+    live = [(y, u) for y, u in zip(ys, us) if isinstance(y, Traced) and y.requires_grad]
+    found: tuple[Any, ...] = (None,) * len(xs)
+    if live:
+        found = grad([y for y, _ in live], xs, [u for _, u in live], create_graph, allow_unused=True)
     products = tuple([x.zeros_like() if g is None else g for x, g in zip(xs, found)])
     return outputs, products if isinstance(inputs, (tuple, list)) else products[0]
 
@@ -343,7 +424,7 @@ def jvp(function: Callable[..., Any], inputs: Any, tangents: Any, create_graph: 
     -------
     outputs, products : each as `function` returns them
     """
-    xs, vs = _leaves(_as_tuple(inputs)), _as_tuple(tangents)
+    xs, vs = _leaves(inputs, create_graph, "jvp"), _as_tuple(tangents)
     if [tuple(x.shape) for x in xs] != [tuple(v.shape) for v in vs]:
         raise ShapeError("jvp", got=f"tangents of shapes {[tuple(v.shape) for v in vs]}",
                          wanted=f"those of the inputs, {[tuple(x.shape) for x in xs]}")

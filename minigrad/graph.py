@@ -7,11 +7,12 @@ raw arrays, never a Tensor but a leaf: there is no cycle, so a graph that is dro
 
 from __future__ import annotations
 
+import itertools
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["Hooks", "Node", "RELEASED", "hooks", "index_of", "node_of", "walk"]
+__all__ = ["Hooks", "Node", "RELEASED", "Retained", "hooks", "index_of", "node_of", "walk"]
 
 RELEASED = ("released",)  # what `Node.saved` becomes once backward has used it
 
@@ -26,9 +27,10 @@ class Node:
     like : per input, the (shape, dtype) its gradient is summed and cast to; None if nothing was broadcast or promoted
     seq : the tick at which it was made; backward runs in falling order of it
     scope : the layers that were being called
+    hooks : per output its hooks; unset where there are none
     """
 
-    __slots__ = ("op", "edges", "needs", "saved", "like", "seq", "scope", "__weakref__")
+    __slots__ = ("op", "edges", "needs", "saved", "like", "seq", "scope", "hooks", "__weakref__")
 
     op: Any
     edges: tuple[Any, ...]
@@ -37,6 +39,7 @@ class Node:
     like: tuple[Any, ...] | None
     seq: int
     scope: Any
+    hooks: dict[int, dict[int, Any]]
 
     def __repr__(self) -> str:
         return f"<Node {self.seq}: {self.op!r}>"
@@ -77,38 +80,53 @@ def _seq(node: Node) -> int:
 class Hooks:
     """Functions that see the total gradient of an edge once, before it is used, and may replace it.
 
-    They are kept here, not on nodes or Tensors: almost no graph has one, and the engine asks once per backward whether
-    there are any. An entry goes when its node or leaf does.
+    They stand on the node or leaf itself, so that one which refers to its own Tensor is garbage when that is. Almost no
+    graph has any: what is kept here tells the engine, which asks once per backward, whether there are any at all.
     """
 
     def __init__(self) -> None:
-        self._table: dict[tuple[int, int], tuple[Any, dict[int, Callable[[Any], Any]]]] = {}
-        self._count = 0
+        self._holders: dict[int, weakref.ref[Any]] = {}
+        self._number = itertools.count().__next__
 
-    def __bool__(self) -> bool:
-        return bool(self._table)
+    def __len__(self) -> int:
+        return len(self._holders)
 
     def add(self, edge: Any, hook: Callable[[Any], Any]) -> Callable[[], None]:
         """Add a hook to an edge; calling what is returned removes it again."""
-        holder = node_of(edge) or edge
-        key = (id(holder), index_of(edge))
-        if key not in self._table:
-            self._table[key] = (weakref.ref(holder, lambda _: self._table.pop(key, None)), {})
-        self._count += 1
-        number = self._count
-        self._table[key][1][number] = hook
+        holder: Any = node_of(edge) or edge
+        index, number = index_of(edge), self._number()
+        key = id(holder)
+        known = weakref.ref(holder, lambda _: self._holders.pop(key, None))
+        if getattr(holder, "hooks", None) is None:
+            holder.hooks = {}
+            self._holders[key] = known
+        holder.hooks.setdefault(index, {})[number] = hook
 
         def remove() -> None:
-            entry = self._table.get(key)
-            if entry is not None and entry[1].pop(number, None) is not None and not entry[1]:
-                del self._table[key]
+            there = known()
+            table = getattr(there, "hooks", None)
+            if table and table.get(index, {}).pop(number, None) is not None and not any(table.values()):
+                there.hooks = None  # type: ignore[union-attr]
+                self._holders.pop(key, None)
 
         return remove
 
-    def at(self, edge: Any) -> Iterator[Callable[[Any], Any]]:
+    def at(self, edge: Any) -> list[Callable[[Any], Any]]:
         """The hooks of an edge, oldest first."""
-        entry = self._table.get((id(node_of(edge) or edge), index_of(edge)))
-        return iter(list(entry[1].values()) if entry else ())
+        table = getattr(node_of(edge) or edge, "hooks", None)
+        return list(table.get(index_of(edge), {}).values()) if table else []
 
 
 hooks = Hooks()
+
+
+class Retained:
+    """Stands among the hooks of an edge for a Tensor whose `.grad` backward shall fill. It does not keep it alive."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, tensor: Any) -> None:
+        self.of = weakref.ref(tensor)
+
+    def __call__(self, gradient: Any) -> None:
+        """Nothing is replaced."""

@@ -18,6 +18,8 @@ class Methods:
     __sub__ = ops.subtract
     __mul__ = ops.multiply
     __truediv__ = ops.divide
+    __floordiv__ = ops.floor_divide
+    __mod__ = ops.remainder
     __pow__ = ops.power
     __matmul__ = ops.matmul
     __neg__ = ops.negative
@@ -34,6 +36,9 @@ class Methods:
     __getitem__ = ops.getitem
     __hash__ = object.__hash__
 
+    def __pos__(self) -> Any:
+        return self
+
     def __radd__(self, other: Any) -> Any:
         return ops.add(other, self)
 
@@ -45,6 +50,12 @@ class Methods:
 
     def __rtruediv__(self, other: Any) -> Any:
         return ops.divide(other, self)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return ops.floor_divide(other, self)
+
+    def __rmod__(self, other: Any) -> Any:
+        return ops.remainder(other, self)
 
     def __rpow__(self, other: Any) -> Any:
         return ops.power(other, self)

@@ -7,9 +7,10 @@ is replaced as a whole, never changed, so threads and coroutines cannot see each
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 __all__ = ["KERNEL_TIERS", "STEP", "Mode", "current", "enable_grad", "is_grad_enabled", "layer_path", "no_grad",
@@ -26,19 +27,23 @@ class Mode:
     """recording: do operations leave nodes; scope: the layers being called; observers: who is told of every event;
     recomputing: a forward pass runs a second time, so that nothing may be counted twice; kernels: up to which tier of
     `KERNEL_TIERS` operations may be run by kernels; statistics: who receives the updates of running statistics, None
-    for the layers themselves (see `minigrad.layers.statistics`).
+    for the layers themselves (see `minigrad.layers.statistics`); outer: what a `switch` goes back to.
     """
 
-    __slots__ = ("recording", "scope", "observers", "recomputing", "kernels", "statistics")
+    __slots__ = ("recording", "scope", "observers", "recomputing", "kernels", "statistics", "outer")
 
     def __init__(self, recording: bool, scope: Scope | None, observers: tuple[Any, ...], recomputing: bool,
-                 kernels: int, statistics: Any = None) -> None:
+                 kernels: int, statistics: Any = None, outer: Mode | None = None) -> None:
         self.recording, self.scope, self.observers = recording, scope, observers
-        self.recomputing, self.kernels, self.statistics = recomputing, kernels, statistics
+        self.recomputing, self.kernels, self.statistics, self.outer = recomputing, kernels, statistics, outer
 
     def replace(self, **changes: Any) -> Mode:
         """A copy of this mode with some fields changed."""
-        return Mode(*(changes.get(name, getattr(self, name)) for name in Mode.__slots__))
+        new = Mode(self.recording, self.scope, self.observers, self.recomputing, self.kernels, self.statistics,
+                   self)
+        for name, value in changes.items():
+            setattr(new, name, value)
+        return new
 
 
 #: What ``MINIGRAD_KERNELS`` may say: operations' own texts, blocked NumPy beside them, compiled kernels too.
@@ -60,23 +65,33 @@ leave = _mode.reset
 
 
 class switch:
-    """Change fields of the mode inside a `with` block, or around every call of a decorated function."""
+    """Change fields of the mode inside a `with` block, or around every call of a decorated function.
+
+    It holds no state of its own, so one object serves nested blocks and several threads.
+    """
 
     def __init__(self, **changes: Any) -> None:
         self.changes = changes
-        self.tokens: list[Token[Mode]] = []
+
+    def changed(self, mode: Mode) -> Mode:
+        """The mode inside the block, from the one outside."""
+        return mode.replace(**self.changes)
 
     def __enter__(self) -> switch:
-        self.tokens.append(enter(current().replace(**self.changes)))
+        enter(self.changed(current()))
         return self
 
     def __exit__(self, *exc: object) -> None:
-        leave(self.tokens.pop())
+        enter(current().outer)  # type: ignore[arg-type]
 
     def __call__(self, function: F) -> F:
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function) \
+                or inspect.isasyncgenfunction(function):  # the call only makes it; it would run outside
+            raise TypeError(f"{function.__name__} is a generator or coroutine: write a `with` block inside it instead")
+
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with switch(**self.changes):
+            with self:
                 return function(*args, **kwargs)
 
         return wrapped  # type: ignore[return-value]

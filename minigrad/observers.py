@@ -7,10 +7,12 @@ import sys
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from minigrad.backend import is_array, namespace
+import numpy as np
+
+from minigrad.backend import is_array, is_floating, namespace
 from minigrad.errors import GraphError
 from minigrad.graph import Node
-from minigrad.modes import current, layer_path, switch
+from minigrad.modes import Mode, layer_path, switch
 from minigrad.op import value
 
 __all__ = ["Observer", "detect_anomaly", "observe"]
@@ -55,9 +57,18 @@ class Observer:
         """
 
 
-def observe(observer: Any) -> switch:
-    """Tell `observer` of every operation inside the block: ``with observe(Timer()) as …``."""
-    return switch(observers=(*current().observers, observer))
+class observe(switch):
+    """Tell `observer` of every operation inside the block: ``with observe(Timer()):``.
+
+    What an observer itself computes is neither recorded nor observed.
+    """
+
+    def __init__(self, observer: Any) -> None:
+        super().__init__()
+        self.observer = observer
+
+    def changed(self, mode: Mode) -> Mode:
+        return mode.replace(observers=(*mode.observers, self.observer))
 
 
 class _Anomaly(Observer):
@@ -86,7 +97,9 @@ class _Anomaly(Observer):
 
 def _has_nan(x: Any) -> bool:
     array = value(x)
-    return is_array(array) and array.dtype.kind == "f" and bool(namespace(array).isnan(array).any())
+    if not is_array(array) and not isinstance(array, np.generic):  # 0-d arithmetic gives NumPy's scalars
+        return False
+    return is_floating(array.dtype) and bool(namespace(array).isnan(array).any())
 
 
 def _calling_line() -> str:

@@ -7,24 +7,36 @@ itself names, so that nothing in this file or below it imports Tensor.
 from __future__ import annotations
 
 import functools
+import reprlib
 from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from minigrad.backend import Array, accumulation_dtype, as_array, astype, device_of, is_array, namespace
-from minigrad.errors import DeviceError, DtypeError, MinigradError, ShapeError
+from minigrad.backend import (
+    Array,
+    accumulation_dtype,
+    as_array,
+    astype,
+    device_of,
+    is_array,
+    is_floating,
+    is_number,
+    namespace,
+)
+from minigrad.errors import ArgumentError, DeviceError, DtypeError, MinigradError, ShapeError
 from minigrad.graph import Node
-from minigrad.modes import STEP, current, switch
+from minigrad.modes import STEP, Mode, current, enter, leave, switch
 from minigrad.versions import tick
 
-__all__ = ["Op", "Traced", "apply", "apply2", "inputs", "outputs", "restore", "step", "sum_to", "total", "value"]
+__all__ = ["Op", "Traced", "apply", "apply2", "describe", "inputs", "operand", "outputs", "refuse", "restore",
+           "returned", "step", "sum_to", "total", "value"]
 
 ndarray = np.ndarray
 new = object.__new__
 F = TypeVar("F", bound=Callable[..., Any])
-_AS_IS = frozenset((ndarray, float, int, bool, type(None)))  # numbers stay Python numbers: NumPy keeps them weak
+_PLAIN = frozenset((float, int, bool, type(None)))  # numbers stay Python numbers: NumPy keeps them weak
 
 
 class Traced:
@@ -73,6 +85,7 @@ class Op:
     n_aux : number of further outputs without one (indices, masks)
     broadcasts : inputs may be broadcast or promoted against each other; their gradients are then summed and cast back
     differentiable : False for comparisons and the like: never recorded
+    widens : results may be wider than the inputs on purpose; else bfloat16, which NumPy widens for want of loops, stays
     """
 
     __slots__ = ()
@@ -81,11 +94,14 @@ class Op:
     n_aux: ClassVar[int] = 0
     broadcasts: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    widens: ClassVar[bool] = False
     several: ClassVar[bool]
+    trusted: ClassVar[bool]
     _selectors: ClassVar[dict[tuple[bool, ...], Callable[[tuple[Any, ...]], tuple[Any, ...]]]]
 
     def __init_subclass__(cls) -> None:
         cls.several = cls.n_out + cls.n_aux > 1
+        cls.trusted = cls.__module__.startswith("minigrad.ops.")  # tests see to its gradients' shapes, not the engine
         cls._selectors = {}
         for phase in ("forward", "backward"):  # kernels may overlay these; the texts stay
             if phase in cls.__dict__:
@@ -146,16 +162,20 @@ def apply(op: Op, *xs: Any) -> Any:
                 edges.append(x if x.edge is None else x.edge)
                 continue
         else:
-            ins.append(x if x.__class__ in _AS_IS else as_array(x))
+            ins.append(x if x.__class__ in _PLAIN else operand(op, x))
         needs.append(False)
         edges.append(None)
     try:
         out = op.run_forward(*ins)
     except Exception as error:
-        raise explain(op, ins, error) from error
+        refuse(op, ins, error)
+        raise
     if tensor is None:
         return out
-    outs = tuple([o if o.__class__ is ndarray else as_array(o) for o in (out if op.several else (out,))])
+    if op.several or tensor.data.dtype.kind == "V":
+        outs = _outputs(op, ins, out)
+    else:
+        outs = (out if out.__class__ is ndarray else as_array(out),)
     node = None
     if tracked and mode.recording and op.differentiable:
         node = record(op, ins, outs, edges, tuple(needs), mode.scope)
@@ -168,21 +188,60 @@ def apply(op: Op, *xs: Any) -> Any:
         t.requires_grad = live = node is not None and k < op.n_out
         t.edge = None if not live else (node, k) if k else node
         tensors.append(t)
-    for observer in mode.observers:
-        observer.forward(op, node, mode.scope, xs, tensors)
+    if mode.observers:
+        tell(mode, op, node, xs, tensors)
     return tuple(tensors) if op.several else tensors[0]
+
+
+def operand(op: Op, x: Any) -> Array:
+    """An argument that is neither Tensor nor plain number, as an array of numbers."""
+    array = x if x.__class__ is ndarray else as_array(x)
+    if not is_number(array.dtype):
+        raise DtypeError(op.name, got=f"{type(x).__name__} of dtype {array.dtype}",
+                         wanted="a Tensor, an array or a number; bool, integers or floating point")
+    return array
+
+
+def _outputs(op: Op, ins: list[Any], out: Any) -> tuple[Array, ...]:
+    """What a forward text returned, as arrays: a tuple of as many as the operation has."""
+    if not op.several:
+        out = (out,)
+    elif out.__class__ is not tuple or len(out) != op.n_out + op.n_aux:
+        raise ArgumentError(f"forward of {op.name}", got=f"{returned(out)} from its text",
+                            wanted=f"a tuple of {op.n_out + op.n_aux} outputs")
+    return tuple([_narrow(op, ins, o if o.__class__ is ndarray else as_array(o)) for o in out])
+
+
+def _narrow(op: Op, ins: Any, out: Array) -> Array:
+    """`out` in bfloat16 if all floating-point inputs are: with numbers, and in products, NumPy gives float32."""
+    if op.widens or out.dtype.kind != "f":
+        return out
+    found = {x.dtype for x in ins if is_array(x) and is_floating(x.dtype)}
+    return astype(out, found.pop()) if found and all(dtype.kind == "V" for dtype in found) else out
+
+
+def tell(mode: Mode, op: Op, node: Node | None, xs: Any, tensors: Any) -> None:
+    """Tell the observers of an operation. What they compute themselves is neither recorded nor observed."""
+    token = enter(mode.replace(recording=False, observers=()))
+    try:
+        for observer in mode.observers:
+            observer.forward(op, node, mode.scope, xs, tensors)
+    finally:
+        leave(token)
 
 
 def record(op: Op, ins: list[Any], outs: tuple[Any, ...], edges: list[Any], needs: tuple[bool, ...],
            scope: Any) -> Node:
     """The node of one operation that was just computed."""
-    node: Node = new(Node)
+    node = Node()
     node.op, node.edges, node.needs, node.scope, node.seq = op, tuple(edges), needs, scope, tick()
     if op.keeps:
         node.saved = (op._selectors.get(needs) or op.select(needs))((*ins, *outs, None))
     else:
         node.saved = ()
-    node.like = _like(ins, needs, outs[0]) if op.broadcasts else None
+    node.like = None
+    if op.broadcasts or not op.trusted:
+        node.like = _like(ins, needs, outs[0] if op.trusted else None)
     return node
 
 
@@ -190,30 +249,31 @@ def apply2(op: Op, a: Any, b: Any) -> Any:
     """`apply` unrolled for two inputs and one output: the way of every arithmetic operator, written for speed."""
     mode = current()
     if isinstance(a, Traced):
-        x, tensor = a.data, a
-        track_a = a.requires_grad
+        x, tensor, track_a = a.data, a, a.requires_grad
     else:
-        x, tensor = (a if a.__class__ in _AS_IS else as_array(a)), None
-        track_a = False
+        x, tensor, track_a = a if a.__class__ in _PLAIN else operand(op, a), None, False
     if isinstance(b, Traced):
-        y, tensor = b.data, b
-        track_b = b.requires_grad
+        y, tensor, track_b = b.data, b, b.requires_grad
     else:
-        y = b if b.__class__ in _AS_IS else as_array(b)
-        track_b = False
+        y, track_b = b if b.__class__ in _PLAIN else operand(op, b), False
     try:
         z = op.run_forward(x, y)
     except Exception as error:
-        raise explain(op, [x, y], error) from error
+        refuse(op, (x, y), error)
+        raise
     if tensor is None:
         return z
     if z.__class__ is not ndarray:
         z = as_array(z)
+    dtype = z.dtype
+    if dtype is not tensor.data.dtype and tensor.data.dtype.kind == "V":
+        z = _narrow(op, (x, y), z)
     t: Any = new(tensor.result)
     t.data = z
     t.grad = t.name = None
     if (track_a or track_b) and mode.recording and op.differentiable:
-        node: Node = new(Node)
+        t.edge = node = Node()
+        t.requires_grad = True
         node.op = op
         node.edges = (
             (a if a.edge is None else a.edge) if track_a else None,
@@ -223,26 +283,23 @@ def apply2(op: Op, a: Any, b: Any) -> Any:
         node.scope = mode.scope
         node.seq = tick()
         node.saved = (op._selectors.get(needs) or op.select(needs))((x, y, z, None)) if op.keeps else ()
-        shape, dtype = z.shape, z.dtype
-        same = (not track_a or (x.shape == shape and x.dtype is dtype)) and (
-            not track_b or (y.shape == shape and y.dtype is dtype)
+        shape = z.shape
+        same = (not track_a or (x.dtype is dtype and x.shape == shape)) and (
+            not track_b or (y.dtype is dtype and y.shape == shape)
         )
         node.like = None if same else _like((x, y), needs, z)
-        t.edge = node
-        t.requires_grad = True
     else:
-        node = None  # type: ignore[assignment]
-        t.edge = None
+        t.edge = node = None
         t.requires_grad = False
-    for observer in mode.observers:
-        observer.forward(op, node, mode.scope, (a, b), (t,))
+    if mode.observers:
+        tell(mode, op, node, (a, b), (t,))
     return t
 
 
-def _like(ins: Any, needs: tuple[bool, ...], out: Array) -> tuple[Any, ...] | None:
-    """Per input what its gradient must be brought back to; None if every one has the output's shape and dtype."""
+def _like(ins: Any, needs: tuple[bool, ...], out: Array | None) -> tuple[Any, ...] | None:
+    """Per input what its gradient must be brought back to; None if every one has the shape and dtype of `out`."""
     wanted = [(x.shape, x.dtype) if need else None for x, need in zip(ins, needs)]
-    same = all(w is None or w == (out.shape, out.dtype) for w in wanted)
+    same = out is not None and all(w is None or w == (out.shape, out.dtype) for w in wanted)
     return None if same else tuple(wanted)
 
 
@@ -306,21 +363,28 @@ def step(function: F) -> F:
 
 def describe(x: Any) -> str:
     """An argument for an error message: dtype and shape of an array, the value of a number."""
-    return f"{x.dtype}{list(x.shape)}" if is_array(x) else repr(x)
+    return f"{x.dtype}{list(x.shape)}" if is_array(x) else reprlib.repr(x)
 
 
-def explain(op: Op, ins: Any, error: Exception, phase: str = "") -> Exception:
-    """What a failed text raised, as an error that names the operation, the layer, shapes, dtypes and devices."""
+def returned(x: Any) -> str:
+    """What a text returned, for an error message."""
+    return f"a tuple of {len(x)}" if isinstance(x, tuple) else type(x).__name__
+
+
+#: What NumPy raises, and what we do.
+_ERRORS = {ValueError: ShapeError, IndexError: ShapeError, TypeError: DtypeError, OverflowError: ArgumentError}
+
+
+def refuse(op: Op, ins: Any, error: Exception, phase: str = "") -> None:
+    """Raise what a text raised as an error that names operation, layer, shapes, dtypes and devices, if it can be."""
     if isinstance(error, MinigradError):
-        return error
+        return
     got = ", ".join(describe(x) for x in ins)
     arrays = [x for x in ins if is_array(x)]
     places = {str(device_of(x)) for x in arrays}
     if len(places) > 1:
-        return DeviceError(f"{phase}{op.name}", got=f"arrays on {' and '.join(sorted(places))}",
-                           wanted="all on one device", hint="Move them with .to(device)")
-    if isinstance(error, (ValueError, IndexError)):
-        return ShapeError(f"{phase}{op!r}", got=got, hint=str(error))
-    if isinstance(error, TypeError):
-        return DtypeError(f"{phase}{op!r}", got=got, hint=str(error))
-    return error
+        raise DeviceError(f"{phase}{op.name}", got=f"arrays on {' and '.join(sorted(places))}",
+                          wanted="all on one device", hint="Move them with .to(device)") from error
+    for theirs, ours in _ERRORS.items():
+        if isinstance(error, theirs):
+            raise ours(f"{phase}{op!r}", got=got, hint=str(error)) from error

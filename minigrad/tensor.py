@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import copy
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
 from minigrad import engine, ops
-from minigrad.backend import Device, as_array, as_device, astype, device_of, is_array, is_floating, to_numpy, transfer
+from minigrad.backend import (
+    Device,
+    as_array,
+    as_device,
+    astype,
+    device_of,
+    is_array,
+    is_floating,
+    is_number,
+    to_numpy,
+    transfer,
+)
 from minigrad.errors import ArgumentError, DtypeError, GraphError, ShapeError
-from minigrad.graph import hooks, node_of
+from minigrad.graph import Retained, hooks, node_of
 from minigrad.methods import Methods
 from minigrad.op import Traced
 from minigrad.versions import wrote
@@ -22,7 +32,16 @@ __all__ = ["Buffer", "Parameter", "Tensor"]
 _OPERATORS = {"add": ops.add, "subtract": ops.subtract, "multiply": ops.multiply, "divide": ops.divide,
               "power": ops.power, "matmul": ops.matmul, "greater": ops.greater, "greater_equal": ops.greater_equal,
               "less": ops.less, "less_equal": ops.less_equal, "equal": ops.equal, "not_equal": ops.not_equal,
+              "floor_divide": ops.floor_divide, "remainder": ops.remainder,
               "bitwise_and": ops.logical_and, "bitwise_or": ops.logical_or}
+#: NumPy functions that ask and compare, and so may take Tensors with a gradient as the arrays they are.
+_ASKING = frozenset((
+    "allclose", "array2string", "array_equal", "array_equiv", "array_repr", "array_str", "can_cast", "isclose",
+    "iscomplexobj", "isrealobj", "may_share_memory", "ndim", "result_type", "save", "savetxt", "savez",
+    "savez_compressed", "shape", "shares_memory", "size"))
+#: Where NumPy's name is not ours.
+_OURS = {"absolute": "abs", "concatenate": "concat", "amax": "max", "amin": "min", "transpose": "permute_dims",
+         "positive": "clone", "invert": "logical_not", "bitwise_not": "logical_not"}
 
 
 def _array(data: Any, dtype: Any) -> Any:
@@ -38,7 +57,7 @@ def _array(data: Any, dtype: Any) -> Any:
         array = astype(array, np.dtype(dtype))
     elif not typed and array.dtype == np.float64:
         array = array.astype(np.float32)
-    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+    if not is_number(array.dtype):
         raise DtypeError("Tensor", got=f"elements of dtype {array.dtype}", wanted="bool, integers or floating point")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
@@ -83,7 +102,7 @@ class Tensor(Methods, Traced):
     Tensor([2., 4., 6.], float32)
     """
 
-    __slots__ = ("data", "requires_grad", "grad", "edge", "name", "__weakref__")
+    __slots__ = ("data", "requires_grad", "grad", "edge", "name", "hooks", "__weakref__")
     result: ClassVar[type]
     data: Any
     requires_grad: bool
@@ -197,9 +216,16 @@ class Tensor(Methods, Traced):
         name = ufunc.__name__
         if method == "__call__" and name in _OPERATORS and not kwargs:
             return _OPERATORS[name](*args)
-        ours = {"absolute": "abs"}.get(name, name)
-        hint = f"minigrad.{ours} does" if hasattr(ops, ours) else "take .numpy() first"
-        raise TypeError(f"numpy.{name} does not take Tensors: {hint}")
+        raise TypeError(f"numpy.{name} does not take Tensors: {_instead(name)}")
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's functions see arrays. One that computes would lose the way back to a Tensor with a gradient."""
+        live: list[Tensor] = []
+        args, kwargs = _as_arrays(args, live), _as_arrays(kwargs, live)
+        name = function.__name__
+        if name not in _ASKING and any(t.requires_grad for t in live):
+            raise TypeError(f"numpy.{name} would lose the gradient of a Tensor: {_instead(name)}")
+        return function(*args, **kwargs)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         return self.data.__dlpack__(**kwargs)
@@ -314,9 +340,17 @@ class Tensor(Methods, Traced):
         return hooks.add(self.edge if self.edge is not None else self, hook)
 
     def retain_grad(self) -> None:
-        """Let `backward` fill the `.grad` of this result, as it does for leaves."""
-        if self.edge is not None and not any(isinstance(h, _Retain) and h.of() is self for h in hooks.at(self.edge)):
-            self.register_hook(_Retain(self))
+        """Let `backward` fill the `.grad` of this result, as it does for leaves.
+
+        Raises
+        ------
+        GraphError
+            It does not require a gradient.
+        """
+        if not self.requires_grad:
+            raise GraphError("retain_grad", got="a Tensor that does not require a gradient", wanted="one that does")
+        if self.edge is not None and not any(isinstance(h, Retained) and h.of() is self for h in hooks.at(self.edge)):
+            hooks.add(self.edge, Retained(self))
 
     # ---------------------------------------------------------------- the one way to write, and moving
 
@@ -334,11 +368,16 @@ class Tensor(Methods, Traced):
             It is the result of a recorded operation, or its memory is read-only.
         ShapeError
             The value does not broadcast to this shape.
+        DtypeError
+            The value is neither bool, nor integers, nor floating point.
         """
         if self.edge is not None:
             raise GraphError("assign", got=f"a result of {self.node.op.name}", wanted="a leaf",
                              hint="detach() it first, or compute a new Tensor")
         array = as_array(value.data if isinstance(value, Tensor) else value)
+        if not is_number(array.dtype):
+            raise DtypeError("assign", got=f"elements of dtype {array.dtype}",
+                             wanted="bool, integers or floating point")
         if isinstance(self.data, np.ndarray) and not self.data.flags.writeable:
             raise GraphError("assign", got="read-only memory", wanted="an array that can be written to")
         try:
@@ -380,27 +419,34 @@ class Tensor(Methods, Traced):
 Tensor.result = Tensor
 
 
-class _Retain:
-    """The hook of `retain_grad`. It does not keep its Tensor alive, and copies: hooks see what others use too."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.of = weakref.ref(tensor)
-
-    def __call__(self, gradient: Tensor) -> None:
-        tensor = self.of()
-        if tensor is not None:
-            tensor.grad = gradient.clone() if tensor.grad is None else tensor.grad + gradient
-
-
 def _names_device(spec: Any) -> bool:
     return isinstance(spec, Device) or (isinstance(spec, str) and spec.split(":")[0] in ("cpu", "cuda", "auto"))
 
 
-def _rebuild(kind: type[Tensor], array: np.ndarray, device: str, requires_grad: bool, name: str | None) -> Tensor:
-    """Unpickle a Tensor."""
+def _rebuild(kind: type[Tensor], array: np.ndarray, device: str, requires_grad: bool, name: str | None,
+             more: dict[str, Any] | None = None) -> Tensor:
+    """Unpickle a Tensor; `more` holds the slots that a subclass adds."""
     tensor = kind.__new__(kind)
     Tensor.__init__(tensor, array, requires_grad, device=device, name=name)
+    for slot, content in (more or {}).items():
+        setattr(tensor, slot, content)
     return tensor
+
+
+def _instead(name: str) -> str:
+    """What to use in place of NumPy's function of that name."""
+    ours = _OURS.get(name, name)
+    return f"minigrad.{ours} does it" if hasattr(ops, ours) else "take .detach().numpy() first"
+
+
+def _as_arrays(x: Any, found: list[Tensor]) -> Any:
+    """Arguments of a NumPy function with arrays in place of Tensors, which are added to `found`."""
+    if isinstance(x, Tensor):
+        found.append(x)
+        return x.numpy()
+    if isinstance(x, dict):
+        return {key: _as_arrays(part, found) for key, part in x.items()}
+    return type(x)([_as_arrays(part, found) for part in x]) if type(x) in (list, tuple) else x
 
 
 class Parameter(Tensor):
@@ -433,4 +479,5 @@ class Buffer(Tensor):
         new.persistent = self.persistent
 
     def __reduce__(self) -> Any:
-        return Buffer, (self.numpy(), self.persistent, None, str(self.device))
+        rebuild, state = super().__reduce__()
+        return rebuild, (*state, {"persistent": self.persistent})

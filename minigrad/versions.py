@@ -11,32 +11,30 @@ Writes through raw arrays (``tensor.numpy()[...] = 1``) are not seen.
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
 from typing import Any
 
 from minigrad.backend import Array, memory
 
-__all__ = ["newest_write", "tick", "written", "wrote"]
+__all__ = ["tick", "written", "wrote"]
 
 tick = itertools.count(1).__next__
-_newest = 0
+newest = 0  #: the tick of the newest write of all; 0 before the first
 _log: dict[int, tuple[Any, dict[tuple[int, int], int]]] = {}  # id(owner) -> (weak reference to it, {bytes: tick})
-
-
-def newest_write() -> int:
-    """The tick of the newest write of all; 0 before the first."""
-    return _newest
+_writing = threading.Lock()
 
 
 def wrote(array: Array) -> None:
     """Log that the elements of `array` were changed in place just now."""
-    global _newest  # noqa: PLW0603 - one clock for the process, as for `tick`
+    global newest  # noqa: PLW0603 - one clock for the process, as for `tick`
     owner, low, high = memory(array)
     key = id(owner)
-    entry = _log.get(key)
-    if entry is None or entry[0]() is not owner:
-        entry = _log[key] = (weakref.ref(owner, lambda _: _log.pop(key, None)), {})
-    entry[1][low, high] = _newest = tick()
+    with _writing:  # else a thread could set the clock back
+        entry = _log.get(key)
+        if entry is None or entry[0]() is not owner:
+            entry = _log[key] = (weakref.ref(owner, lambda _: _log.pop(key, None)), {})
+        entry[1][low, high] = newest = tick()
 
 
 def written(array: Array) -> int:
@@ -45,4 +43,4 @@ def written(array: Array) -> int:
     entry = _log.get(id(owner))
     if entry is None:
         return 0
-    return max((at for (lo, hi), at in entry[1].items() if lo < high and low < hi), default=0)
+    return max((at for (lo, hi), at in list(entry[1].items()) if lo < high and low < hi), default=0)

@@ -110,6 +110,11 @@ def shifted(*shape):
     return grid(*shape, start=0.1)
 
 
+def away(*shape):
+    """Of both signs and far from 0; normal numbers divided by them are far from whole."""
+    return Input(lambda rng, s: rng.uniform(6, 7, s) * rng.choice([-1, 1], s), shape)
+
+
 def options(name, reference, draws, table, **facts):
     """Rows of one function for several sets of keyword arguments, which the reference takes as well."""
     call = getattr(ops, name)
@@ -139,7 +144,7 @@ ELEMENTWISE = [
     unary("clone", np.copy),
     unary("cast", lambda x: x, dtype=np.longdouble, integers=False),
     unary("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
-    unary("relu", lambda x: np.maximum(x, 0.0), grid),
+    unary("relu", lambda x: np.maximum(x, 0), grid),
     unary("leaky_relu", lambda x: np.where(x > 0, x, 0.2 * x), grid, negative_slope=0.2),
     unary("gelu", lambda x: 0.5 * x * (1 + ref.erf(x / math.sqrt(2)))),
     unary("gelu", ref.gelu_tanh, tanh=True, option="tanh"),
@@ -167,6 +172,8 @@ ARITHMETIC = [
     binary("subtract", np.subtract),
     binary("multiply", np.multiply),
     binary("divide", np.divide, second=positive),
+    binary("remainder", np.remainder, grid, away),
+    binary("floor_divide", np.floor_divide, normal, away, order=0),
     binary("maximum", np.maximum, grid, shifted),
     binary("minimum", np.minimum, grid, shifted),
     Case("power", ops.power, [positive(3, 4), normal(4)], np.power, elementwise=True),

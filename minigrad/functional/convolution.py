@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigrad import ops
+from minigrad.errors import ShapeError
 from minigrad.functional.arguments import batched, paddings, per_axis
 
 __all__ = ["conv2d"]
@@ -35,6 +36,8 @@ def conv2d(input: Any, weight: Any, bias: Any = None, stride: int | Sequence[int
     ShapeError, ArgumentError
         Shapes or options do not fit.
     """
+    if weight.ndim != 4:
+        raise ShapeError("conv2d", got=f"weight {tuple(weight.shape)}", wanted="(O, C/groups, height, width)")
     x, added = batched(input, 2, "conv2d")
     steps = per_axis(stride, 2, "conv2d", "stride")
     spread = per_axis(dilation, 2, "conv2d", "dilation")

@@ -56,7 +56,9 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, ignore_index: int
     if not 0 <= label_smoothing <= 1:
         raise ArgumentError("cross_entropy", got=f"label_smoothing={label_smoothing}", wanted="a number from 0 to 1")
     target = target if isinstance(target, Traced) or is_array(target) else as_array(target)
-    classes = input.shape[1] if input.ndim > 1 else input.shape[0] if input.ndim else 0
+    if input.ndim == 0:
+        raise ShapeError("cross_entropy", got="input ()", wanted="(C,), (N, C) or (N, C, …)")
+    classes = input.shape[1] if input.ndim > 1 else input.shape[0]
     if value(weight) is not None and tuple(weight.shape) != (classes,):
         raise ShapeError("cross_entropy", got=f"weight {tuple(weight.shape)}", wanted=f"({classes},)")
     single = input.ndim == 1

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigrad import ops
-from minigrad.backend import namespace
 from minigrad.errors import ArgumentError
 from minigrad.functional.arguments import batched, per_axis
 from minigrad.op import Traced, value
@@ -81,8 +80,8 @@ def avg_pool2d(input: Any, kernel_size: Size, stride: Size | None = None, paddin
 def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | None) -> Any:
     """Means over windows that divide the input as evenly as whole numbers allow; output size 1 is the global average.
 
-    Window i of an axis covers ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉ of its n elements, as in torch. Averaging is linear, so each axis
-    is one product with a constant matrix.
+    Window i of an axis covers ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉ of its n elements, as in torch. One axis is averaged after the
+    other, window by window: a product with a constant matrix would be one step, but spread infinities and NaN.
 
     Parameters
     ----------
@@ -95,19 +94,13 @@ def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | No
     sizes = tuple(n if m is None else m for n, m in zip(x.shape[2:], given))
     if len(given) != 2 or not all(isinstance(m, int) and m > 0 for m in sizes):
         raise ArgumentError("adaptive_avg_pool2d", got=f"output_size={output_size!r}", wanted="whole numbers above 0")
-    if sizes == (1, 1):
-        y = ops.mean(x, (2, 3), keepdims=True)
-    else:
-        y = ops.matmul(x, _averaging(x, x.shape[3], sizes[1]))
-        y = ops.swapaxes(ops.matmul(ops.swapaxes(y, 2, 3), _averaging(x, x.shape[2], sizes[0])), 2, 3)
-    return ops.squeeze(y, 0) if added else y
+    for axis, count in ((3, sizes[1]), (2, sizes[0])):
+        n = x.shape[axis]
+        if count != n:
+            x = ops.concat([ops.mean(_part(x, axis, i * n // count, -(-(i + 1) * n // count)), axis, keepdims=True)
+                            for i in range(count)], axis)
+    return ops.squeeze(x, 0) if added else x
 
 
-def _averaging(x: Any, n: int, m: int) -> Any:
-    """The (n, m) matrix whose column i averages window i of n elements."""
-    rows = [[0.0] * m for _ in range(n)]
-    for i in range(m):
-        start, stop = i * n // m, -(-(i + 1) * n // m)
-        for j in range(start, stop):
-            rows[j][i] = 1 / (stop - start)
-    return namespace(value(x)).asarray(rows, dtype=x.dtype)
+def _part(x: Any, axis: int, start: int, stop: int) -> Any:
+    return ops.getitem(x, (*(slice(None),) * axis, slice(start, stop)))

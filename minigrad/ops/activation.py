@@ -22,7 +22,7 @@ class ReLU(Op):
     keeps = outputs(0)
 
     def forward(self, x):
-        return namespace(x).maximum(x, 0.0)
+        return namespace(x).maximum(x, 0)  # not 0.0: integers stay integers
 
     def backward(self, saved, needs, gy):
         return (namespace(gy).where(saved[0] > 0, gy, 0.0),)

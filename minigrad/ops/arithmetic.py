@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import namespace
-from minigrad.errors import ArgumentError
-from minigrad.op import Op, apply, apply2, inputs, outputs
+from minigrad.errors import ArgumentError, DtypeError
+from minigrad.op import Op, apply, apply2, describe, inputs, outputs
 
-__all__ = ["add", "clip", "divide", "equal", "greater", "greater_equal", "less", "less_equal", "logical_and",
-           "logical_not", "logical_or", "maximum", "minimum", "multiply", "not_equal", "power", "subtract", "where"]
+__all__ = ["add", "clip", "divide", "equal", "floor_divide", "greater", "greater_equal", "less", "less_equal",
+           "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply", "not_equal", "power",
+           "remainder", "subtract", "where"]
 
 
 class Add(Op):
@@ -67,6 +68,20 @@ class Divide(Op):
         return t, (-(t * z) if needs[1] else None)
 
 
+class Remainder(Op):
+    """z = x − ⌊x/y⌋·y, of the sign of y;   gx = gz,  gy = −gz·⌊x/y⌋"""
+
+    keeps = inputs(0, 1, when=1)
+    broadcasts = True
+
+    def forward(self, x, y):
+        return namespace(x, y).remainder(x, y)
+
+    def backward(self, saved, needs, gz):
+        x, y = saved
+        return gz, (-(gz * namespace(x, y).floor_divide(x, y)) if needs[1] else None)
+
+
 class Power(Op):
     """z = xʸ;   gx = gz·y·x^(y−1), which is 0 where y = 0;   gy = gz·z·ln x, which is 0 where x = 0 and y ≥ 0
 
@@ -77,6 +92,8 @@ class Power(Op):
     broadcasts = True
 
     def forward(self, x, y):
+        if isinstance(y, int) and y < 0 and x.dtype.kind in "iu":
+            raise DtypeError("power", got=f"{describe(x)} to the power {y}", wanted="floating point, or a power ≥ 0")
         return x**y
 
     def backward(self, saved, needs, gz):
@@ -222,31 +239,49 @@ class NotEqual(_Comparison):
         return x != y
 
 
-class LogicalAnd(_Comparison):
+class FloorDivide(_Comparison):
+    """z = ⌊x/y⌋; its derivative is 0 wherever it has one, so it is never recorded."""
+
+    def forward(self, x, y):
+        return namespace(x, y).floor_divide(x, y)
+
+
+class _Logical(_Comparison):
+    def of_bools(self, *xs):
+        """Refuse other elements: on integers NumPy's operators work bit by bit."""
+        if any(not isinstance(x, bool) and (isinstance(x, (int, float)) or x.dtype.kind != "b") for x in xs):
+            raise DtypeError(self.name, got=", ".join(describe(x) for x in xs), wanted="elements of dtype bool")
+
+
+class LogicalAnd(_Logical):
     """x and y, of bool elements"""
 
     def forward(self, x, y):
+        self.of_bools(x, y)
         return x & y
 
 
-class LogicalOr(_Comparison):
+class LogicalOr(_Logical):
     """x or y, of bool elements"""
 
     def forward(self, x, y):
+        self.of_bools(x, y)
         return x | y
 
 
-class LogicalNot(_Comparison):
+class LogicalNot(_Logical):
     """not x, of bool elements"""
 
     def forward(self, x):
-        return ~x
+        self.of_bools(x)
+        return namespace(x).logical_not(x)
 
 
 _ADD, _SUBTRACT, _MULTIPLY, _DIVIDE, _POWER = Add(), Subtract(), Multiply(), Divide(), Power()
 _MAXIMUM, _MINIMUM, _WHERE, _CLIP = Maximum(), Minimum(), Where(), Clip()
 _GREATER, _GREATER_EQUAL, _LESS, _LESS_EQUAL = Greater(), GreaterEqual(), Less(), LessEqual()
 _EQUAL, _NOT_EQUAL, _AND, _OR, _NOT = Equal(), NotEqual(), LogicalAnd(), LogicalOr(), LogicalNot()
+_FLOOR_DIVIDE, _REMAINDER = FloorDivide(), Remainder()
 
 
 def add(x: Any, y: Any) -> Any:
@@ -267,6 +302,16 @@ def multiply(x: Any, y: Any) -> Any:
 def divide(x: Any, y: Any) -> Any:
     """x / y."""
     return apply2(_DIVIDE, x, y)
+
+
+def floor_divide(x: Any, y: Any) -> Any:
+    """⌊x / y⌋. Never recorded: the derivative is 0 wherever there is one."""
+    return apply2(_FLOOR_DIVIDE, x, y)
+
+
+def remainder(x: Any, y: Any) -> Any:
+    """x − ⌊x / y⌋ · y, which has the sign of y, as Python's ``%``."""
+    return apply2(_REMAINDER, x, y)
 
 
 def power(x: Any, y: Any) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, astype, copied, namespace, transfer
+from minigrad.backend import accumulation_dtype, astype, copied, is_number, namespace, transfer
+from minigrad.errors import DtypeError
 from minigrad.op import Op, Traced, apply, inputs, outputs
 
 __all__ = ["abs", "cast", "clone", "cos", "erf", "exp", "expm1", "isfinite", "isnan", "log", "log1p", "move",
@@ -249,6 +250,7 @@ class Cast(Op):
     """The same numbers in another dtype;   gx = gy in the dtype of x"""
 
     __slots__ = ("dtype", "_from")
+    widens = True
 
     def __init__(self, dtype):
         self.dtype = np.dtype(dtype)
@@ -379,10 +381,18 @@ def erf(x: Any) -> Any:
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """`x` in another dtype; itself if it has that already. Casting to integers or bool ends differentiation."""
+    """`x` in another dtype; itself if it has that already. Casting to integers or bool ends differentiation.
+
+    Raises
+    ------
+    DtypeError
+        The dtype is neither bool, nor integers, nor floating point.
+    """
     dtype = np.dtype(dtype)
     if x.dtype == dtype:
         return x
+    if not is_number(dtype):
+        raise DtypeError("cast", got=f"dtype {dtype}", wanted="bool, integers or floating point")
     return apply((CastToInteger if dtype.kind in "biu" else Cast)(dtype), x)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from minigrad.backend import namespace
 from minigrad.errors import ShapeError
-from minigrad.op import Op, apply, apply2, inputs, total
+from minigrad.op import Op, Traced, apply, apply2, inputs, operand, total
 from minigrad.ops.shape import expand_dims, squeeze
 
 __all__ = ["linear", "matmul"]
@@ -70,6 +70,7 @@ def matmul(x: Any, y: Any) -> Any:
     ShapeError
         An argument is 0-dimensional, or the inner lengths differ.
     """
+    x, y = [a if isinstance(a, Traced) else operand(_MATMUL, a) for a in (x, y)]
     if x.ndim == 0 or y.ndim == 0:
         raise ShapeError("matmul", got=f"shapes {tuple(x.shape)} and {tuple(y.shape)}", wanted="at least one axis each")
     if x.ndim > 1 and y.ndim > 1:

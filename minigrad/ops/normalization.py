@@ -51,6 +51,7 @@ class _Family(Op):
     __slots__ = ("axes", "param_shape", "eps", "_parameter")
     _parameter: tuple[int, ...]
     broadcasts = True  # γ and β against x, and they may differ from it and from each other in dtype
+    widens = True
     centred: ClassVar[bool] = True
 
     def __init__(self, axes, param_shape, eps):

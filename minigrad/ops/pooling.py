@@ -66,7 +66,8 @@ class MaxPool(_Windows):
     def forward(self, x):
         self._spatial = x.shape[2:]
         xp = namespace(x)
-        padded = self.padded(x, -math.inf if is_floating(x.dtype) else xp.iinfo(x.dtype).min)
+        fill = -math.inf if is_floating(x.dtype) else xp.iinfo(x.dtype).min
+        padded = self.padded(x, fill)
         best = which = None
         for k, place in enumerate(self.places()):
             candidate = padded[place]
@@ -76,7 +77,19 @@ class MaxPool(_Windows):
             larger = (candidate > best) | ((candidate != candidate) & (best == best))
             best = xp.where(larger, candidate, best)
             which = xp.where(larger, k, which)
+        if any(b or a for b, a in self.padding):  # elements as small as the padding lose to it: it came first
+            which = xp.where(best == fill, self._first_inside(xp), which)
         return best, which
+
+    def _first_inside(self, xp):
+        """For each window the first place that lies on the input, counted row by row."""
+        axes = len(self.kernel)
+        first = 0
+        for axis, (k, s, (b, _), d) in enumerate(zip(self.kernel, self.stride, self.padding, self.dilation)):
+            starts = xp.arange(self.lengths[axis], dtype=xp.int32) * s - b
+            place = xp.maximum(-(starts // d), 0)
+            first = first * k + xp.reshape(place, tuple(-1 if i == axis else 1 for i in range(axes)))
+        return first
 
     def backward(self, saved, needs, gy):
         return (apply(self.same(Scatter, self._spatial), gy, saved[0]),)

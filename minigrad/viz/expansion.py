@@ -8,6 +8,7 @@ by sending that output's gradient alone through the step's primitives.
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import sys
 from collections.abc import Callable, Sequence
@@ -37,7 +38,7 @@ STEPS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "normalize": (normalization.normalize, ("Normalize",)),
     "scale_shift": (normalization.scale_shift, ("ScaleShift",)),
 }
-_STEP_OF_CODE = {function.__code__: name for name, (function, _) in STEPS.items()}
+_STEP_OF_CODE = {inspect.unwrap(function).__code__: name for name, (function, _) in STEPS.items()}
 
 
 @dataclass

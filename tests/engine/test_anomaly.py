@@ -35,6 +35,21 @@ def test_backward_names_the_layer(recwarn):
             y.backward()
 
 
+def test_the_gradient_of_a_number_is_watched_too(recwarn):
+    """Arithmetic on arrays without axes gives NumPy's scalars."""
+    x = Tensor(np.array(0.0), requires_grad=True)
+    with detect_anomaly(), pytest.raises(GraphError, match="backward of Sqrt"):
+        (x.sqrt() * 0.0).backward()
+
+
+def test_a_line_of_an_outer_block_is_known_in_an_inner_one(recwarn):
+    x = Tensor([0.0], requires_grad=True)
+    with detect_anomaly():
+        y = x.sqrt() * 0.0
+        with detect_anomaly(), pytest.raises(GraphError, match=r"called at .*: y = x\.sqrt\(\)"):
+            y.backward()
+
+
 def test_numbers_pass_and_a_nan_that_came_in_is_not_blamed_on_who_passed_it_on():
     x = Tensor([1.0, np.nan], requires_grad=True)
     with detect_anomaly():

@@ -188,6 +188,42 @@ def test_refusals_leave_everything_as_it_was(call, error, said):
     assert mg.grad(y, x, np.ones(2))[0].tolist() == [2, 4]  # and the graph is not freed
 
 
+@pytest.mark.parametrize(("call", "said"), [
+    (lambda x, y: mg.grad(y, np.ones(2)), "grad: got input 0 of type ndarray; wanted a Tensor"),
+    (lambda x, y: mg.grad(y, [x, 1.0]), "input 1 of type float"),
+    (lambda x, y: mg.grad(3.0, x), "grad: got an output of type float; wanted a Tensor"),
+    (lambda x, y: mg.vjp(lambda x: x, np.ones(2)), "vjp: got input 0 of type ndarray"),
+    (lambda x, y: mg.jvp(lambda x: x, 1.0, x), "jvp: got input 0 of type float"),
+], ids=["array", "number", "output", "vjp", "jvp"])
+def test_only_tensors_have_gradients(call, said):
+    x = leaf(1, 2)
+    with pytest.raises(DtypeError, match=said):
+        call(x, (x * x).sum())
+
+
+def test_inputs_may_come_from_an_iterator():
+    x, w = leaf(1, 2), leaf(3, 4)
+    assert [g.tolist() for g in mg.grad((x * w).sum(), (t for t in (x, w)))] == [[3, 4], [1, 2]]
+
+
+def test_an_unused_input_is_refused_before_anything_is_freed():
+    x, w = leaf(1, 2), leaf(3, 4)
+    y = (x * x).sum()
+    with pytest.raises(GraphError, match="on which no output depends"):
+        mg.grad(y, (x, w))
+    assert mg.grad(y, x)[0].tolist() == [2, 4]
+
+
+def test_gradients_from_grad_share_no_memory_either():
+    x, w, start = leaf(1, 2), leaf(3, 4), Tensor(np.ones(2))
+    gx, gw, again = mg.grad(x + w, (x, w, x), start)
+    gx.assign(5)
+    assert gw.tolist() == again.tolist() == start.tolist() == [1, 1]
+    one = leaf(1.0)
+    (g,) = mg.grad(one.sum(), one)  # a broadcast of one element is contiguous, yet read-only
+    assert g.assign(2).tolist() == [2]
+
+
 def test_grad_outputs_may_be_left_out_one_by_one():
     x = leaf(1, 2)
     (g,) = mg.grad((x * x, x.sum()), x, (np.array([1.0, 10.0]), None))
@@ -316,6 +352,20 @@ def test_second_derivatives_inside_no_grad():
         (g,) = mg.grad(y, x, create_graph=True)
         (h,) = mg.grad(g, x)
     assert h.item() == 12
+
+
+def test_graphs_of_gradients_inside_no_grad():
+    """Casts of what backward starts with and sums in .grad are part of the graph that is asked for."""
+    x, start = leaf(2.0), Tensor(np.ones(1, np.float32), requires_grad=True)
+    y = x * x
+    with mg.no_grad():
+        (g,) = mg.grad(y, x, start, create_graph=True)
+        assert mg.grad(g, start)[0].tolist() == [4]
+        y.backward(create_graph=True)
+        y.backward(start, create_graph=True)
+    assert x.grad.tolist() == [8]
+    assert mg.grad(x.grad, x)[0].tolist() == [4]
+    x.grad = None
 
 
 def test_backward_records_nothing():

@@ -1,13 +1,14 @@
 """Hooks see the total gradient of a Tensor once; observers see every operation, and the gradient along every edge."""
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
 
 import minigrad as mg
 from minigrad import Tensor, ops
-from minigrad.errors import GraphError, ShapeError
+from minigrad.errors import DtypeError, GraphError, ShapeError
 from minigrad.graph import hooks
 from minigrad.modes import current
 
@@ -81,24 +82,44 @@ def test_removal():
     assert calls == [1, 2, 2]
 
 
-def test_the_table_of_hooks_empties_itself():
+def test_hooks_go_with_their_tensor():
     gc.collect()
-    before = len(hooks._table)
+    before = len(hooks)
     x = leaf(1.0)
     y = x * 2
     x.register_hook(lambda g: None)
     y.retain_grad()
-    assert len(hooks._table) == before + 2
+    assert len(hooks) == before + 2
     del x, y
-    assert len(hooks._table) == before
+    assert len(hooks) == before
     z = leaf(1.0)
     z.register_hook(lambda g: None)()
-    assert len(hooks._table) == before
+    assert len(hooks) == before
+
+
+def test_a_hook_that_refers_to_its_own_tensor_is_garbage_with_it():
+    x = leaf(1.0)
+    y = x * 2
+    y.register_hook(lambda g, y=y: y)
+    x.register_hook(lambda g, x=x: x)
+    node, before = weakref.ref(y.node), len(hooks)
+    del x, y
+    gc.collect()
+    assert node() is None
+    assert len(hooks) == before - 2
+
+
+def test_a_removal_outlives_its_tensor():
+    remove = leaf(1.0).register_hook(lambda g: None)
+    gc.collect()
+    remove()
+    assert not hooks
 
 
 @pytest.mark.parametrize(("hook", "error", "said"), [
     (lambda g: g.reshape(1, 2), ShapeError, r"gradient hook: got a gradient of shape \(1, 2\); wanted \(2,\)"),
-], ids=["shape"])
+    (lambda g: g.numpy() * 2, DtypeError, r"gradient hook: got a gradient of type ndarray; wanted a Tensor or None"),
+], ids=["shape", "array"])
 def test_a_replacement_must_fit(hook, error, said):
     x = leaf(1, 2)
     x.register_hook(hook)
@@ -123,6 +144,39 @@ def test_retain_grad():
     x.retain_grad()
     x.sum().backward()
     assert x.grad.tolist() == [22, 40]
+
+
+def test_retain_grad_is_for_backward_alone():
+    x = leaf(1, 2)
+    y = x * 3
+    y.retain_grad()
+    mg.grad((y * y).sum(), x)
+    assert y.grad is None
+
+
+def test_retain_grad_sees_what_later_hooks_return():
+    x = leaf(1, 2)
+    y = x * 3
+    y.retain_grad()
+    y.register_hook(lambda g: g * 10)
+    y.sum().backward()
+    assert y.grad.tolist() == [10, 10]
+
+
+def test_retain_grad_needs_a_gradient():
+    with pytest.raises(GraphError, match="retain_grad: got a Tensor that does not require a gradient"):
+        Tensor([1.0]).retain_grad()
+
+
+def test_retain_grad_fills_nothing_when_backward_fails():
+    x = leaf(1, 2)
+    early = x * x
+    y = early * 3
+    y.retain_grad()
+    x.assign(0)
+    with pytest.raises(GraphError, match="changed in place"):
+        y.sum().backward()
+    assert y.grad is x.grad is None
 
 
 # ------------------------------------------------------------------ observers
@@ -203,6 +257,44 @@ def test_observers_nest():
             leaf(1.0) + 2
     assert [e[1] for e in outer.events] == ["Multiply", "Add"]
     assert [e[1] for e in inner.events] == ["Add"]
+
+
+def test_an_observer_may_be_made_outside_the_block_of_another():
+    outer, inner = Recorder(), Recorder()
+    within = mg.observe(inner)
+
+    @mg.observe(inner)
+    def decorated():
+        leaf(1.0) - 2
+
+    with mg.observe(outer), within:
+        leaf(1.0) * 2
+    with mg.observe(outer):
+        decorated()
+    assert [e[1] for e in outer.events] == [e[1] for e in inner.events] == ["Multiply", "Subtract"]
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_what_an_observer_computes_is_not_observed(create_graph):
+    class Norms(mg.Observer):
+        def __init__(self):
+            self.seen = []
+
+        def forward(self, op, node, scope, inputs, outputs):
+            square = (outputs[0] * outputs[0]).sum()
+            assert not square.requires_grad
+            self.seen.append(square.item())
+
+        def backward(self, node, output_gradients, input_gradients):
+            if not create_graph:
+                self.seen.append((Tensor(input_gradients[0]) * 2).sum().item())
+
+    x, norms = leaf(1, 2), Norms()
+    with mg.observe(norms):
+        y = (x * x).sum()
+        assert norms.seen == [17, 25]
+        mg.grad(y, x, create_graph=create_graph)
+    assert create_graph or norms.seen == [17, 25, 4, 6]
 
 
 def test_without_observers_and_hooks_nobody_is_asked():

@@ -140,6 +140,31 @@ def test_outputs_of_integers_pass():
     assert not dwhich.numpy().any()
 
 
+def test_one_tensor_as_two_inputs():
+    """Each input has a derivative of its own, and what the function knows of it otherwise is constant."""
+    x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+
+    def function(a, b):
+        return a * a + 5 * b * x
+
+    _, (ga, gb) = mg.vjp(function, (x, x), Tensor(np.ones(2)))
+    assert (ga.tolist(), gb.tolist()) == ([2, 4], [5, 10])
+    _, product = mg.jvp(function, (x, x), (Tensor(np.ones(2)), Tensor(np.zeros(2))))
+    assert product.tolist() == [2, 4]
+    _, (ga, gb) = mg.vjp(function, (x, x), Tensor(np.ones(2)), create_graph=True)
+    assert mg.grad(ga.sum() + gb.sum(), x)[0].tolist() == [7, 7]
+
+
+def test_outputs_without_any_influence():
+    x = Tensor(np.ones(2), requires_grad=True)
+    _, product = mg.vjp(lambda x: x.detach() * 2, x, Tensor(np.ones(2)))
+    assert product.tolist() == [0, 0]
+    _, product = mg.vjp(lambda x: (x.detach(), x * 3), x, (Tensor(np.ones(2)), Tensor(np.ones(2))))
+    assert product.tolist() == [3, 3]
+    with pytest.raises(ShapeError, match="1 cotangents; wanted one for each of 2 outputs"):
+        mg.vjp(lambda x: (x, x), x, Tensor(np.ones(2)))
+
+
 def test_the_identity():
     x, v = Tensor([1.0, 2.0]), Tensor([3.0, 4.0])
     assert mg.jvp(lambda x: x, x, v)[1].tolist() == [3, 4]

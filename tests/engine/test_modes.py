@@ -77,6 +77,42 @@ def test_one_switch_used_twice_and_inside_itself():
     assert recorded()
 
 
+def test_one_switch_in_two_threads():
+    off, inside, left = mg.no_grad(), threading.Event(), threading.Event()
+    seen = []
+
+    def other():
+        with off:
+            inside.set()
+            left.wait(10)
+            seen.append(recorded())
+        seen.append(recorded())
+
+    thread = threading.Thread(target=other)
+    with off:
+        thread.start()
+        inside.wait(10)
+    assert recorded()
+    left.set()
+    thread.join(10)
+    assert seen == [False, True]
+
+
+def test_functions_that_would_run_outside_are_not_decorated():
+    def generator():
+        yield
+
+    async def coroutine():
+        pass
+
+    async def both():
+        yield
+
+    for function in (generator, coroutine, both):
+        with pytest.raises(TypeError, match="with` block inside it"):
+            mg.no_grad()(function)
+
+
 def test_exceptions_restore_the_mode():
     with pytest.raises(ZeroDivisionError), mg.no_grad(), mg.enable_grad():
         raise ZeroDivisionError

@@ -152,6 +152,35 @@ def test_unary_and_logical_operators():
     assert (x > 0).tolist() == [False, True]
 
 
+def test_whole_quotients_and_remainders():
+    x = leaf(7, -7)
+    assert (x // 2).tolist() == [3, -4]
+    assert (x % 3).tolist() == [1, 2]
+    assert (7 // x).tolist() == [1, -1]
+    assert (9 % x).tolist() == [2, -5]
+    assert (np.array([9, 9]) % x).tolist() == [2, -5]
+    assert not (x // 2).requires_grad
+    assert mg.grad((9 % x).sum(), x)[0].tolist() == [-1, 2]
+    assert +x is x
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: x & x, lambda x: x | True, lambda x: ~x, lambda x: mg.logical_and(x > 0, 1),
+])
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_only_bools_are_logical(call, dtype):
+    """On integers NumPy's operators work bit by bit: 1 and 2 would be 0."""
+    with pytest.raises(DtypeError, match="wanted elements of dtype bool"):
+        call(Tensor(np.array([1, 2], dtype)))
+
+
+def test_integers_have_no_negative_powers_and_no_elements_are_complex():
+    with pytest.raises(DtypeError, match=r"power: got int64\[1\] to the power -1"):
+        Tensor([2]) ** -1
+    with pytest.raises(DtypeError, match="cast: got dtype complex128"):
+        Tensor([2.0]).astype(complex)
+
+
 def test_python_numbers_are_weak():
     """0.1 does not make float32 into float64, a NumPy scalar does, as in NumPy 2."""
     x = Tensor([1.0])
@@ -189,9 +218,12 @@ def test_arrays_do_not_swallow_tensors():
     (np.exp, r"minigrad\.exp does"),
     (lambda x: np.add(x, 1, out=np.zeros(2)), r"minigrad\.add does"),
     (np.add.reduce, r"numpy\.add"),
-    (lambda x: np.fmod(x, 2), r"numpy\.fmod does not take Tensors: take \.numpy\(\) first"),
-    (lambda x: np.arange(2) // x, r"floor_divide"),
-], ids=["sin", "abs", "exp", "out", "reduce", "fmod", "floor"])
+    (lambda x: np.fmod(x, 2), r"numpy\.fmod does not take Tensors: take \.detach\(\)\.numpy\(\) first"),
+    (lambda x: np.stack([x, x]), r"numpy\.stack would lose the gradient of a Tensor: minigrad\.stack does it"),
+    (lambda x: np.concatenate([np.ones(2), x]), r"minigrad\.concat does"),
+    (lambda x: np.where(x.numpy() > 1, x, 0), r"minigrad\.where does"),
+    (lambda x: np.einsum("i,i", x * 2, x), r"numpy\.einsum would lose .* take \.detach\(\)\.numpy\(\) first"),
+], ids=["sin", "abs", "exp", "out", "reduce", "fmod", "stack", "concatenate", "where", "einsum"])
 def test_numpy_functions_name_ours(call, said):
     with pytest.raises(TypeError, match=said):
         call(leaf(1, 2))
@@ -287,7 +319,9 @@ def test_array_protocol():
     assert np.array(x) is not x.data
     assert np.asarray(x, dtype=np.float32).dtype == np.float32
     assert np.asarray(x * 2).tolist() == [2, 4]  # it never refuses
-    np.testing.assert_array_equal(np.stack([x, x]), [[1, 2], [1, 2]])
+    np.testing.assert_array_equal(np.stack([x.detach(), x.detach()]), [[1, 2], [1, 2]])
+    assert np.allclose(x, [1, 2])
+    assert np.shape(x) == (2,)
 
 
 def test_dlpack_shares_memory():
@@ -314,6 +348,8 @@ def test_copies(make, how):
     assert type(y) is type(x)
     np.testing.assert_array_equal(y.numpy(), x.numpy())
     assert (y.dtype, y.requires_grad, y.name) == (x.dtype, x.requires_grad, x.name)
+    x.name = "named"
+    assert how(x).name == "named"
     assert not np.shares_memory(y.data, x.data)
     if isinstance(x, Buffer):
         assert y.persistent == x.persistent

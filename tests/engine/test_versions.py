@@ -7,7 +7,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import Tensor, ops, versions
-from minigrad.errors import GraphError, ShapeError
+from minigrad.errors import DtypeError, GraphError, ShapeError
 
 
 def leaf(*values):
@@ -111,15 +111,17 @@ def test_assign_casts_to_the_dtype_it_finds():
     (lambda: leaf(1, 2), np.ones((1, 2)), ShapeError, r"\(1, 2\)"),
     (lambda: leaf(1, 2) * 2, 0, GraphError, "a result of Multiply; wanted a leaf"),
     (lambda: Tensor(np.broadcast_to(np.ones(1), 3)), 0, GraphError, "read-only"),
-], ids=["longer", "more axes", "result", "read-only"])
+    (lambda: leaf(1, 2), "a", DtypeError, "elements of dtype <U1"),
+    (lambda: leaf(1, 2), 1j, DtypeError, "elements of dtype complex128"),
+], ids=["longer", "more axes", "result", "read-only", "text", "complex"])
 def test_assign_refuses_and_changes_nothing(tensor, value, error, said):
     x = tensor()
     before = x.tolist()
-    tick = versions.newest_write()
+    tick = versions.newest
     with pytest.raises(error, match=said):
         x.assign(value)
     assert x.tolist() == before
-    assert versions.newest_write() == tick
+    assert versions.newest == tick
 
 
 def test_the_log_forgets_freed_memory():
@@ -134,10 +136,19 @@ def test_the_log_forgets_freed_memory():
     assert len(versions._log) == before + 1
 
 
+def test_an_owner_and_its_views():
+    """What owns its memory is logged as a whole; an empty view of it touches nothing."""
+    base = np.zeros(10)
+    Tensor(base).assign(1)
+    tick = versions.newest
+    assert versions.written(base) == versions.written(base[4:6]) == versions.written(base[::-3]) == tick
+    assert versions.written(base[3:3]) == 0
+
+
 def test_overlap_is_by_bytes():
     base = np.zeros(10)
     Tensor(base[2:5]).assign(1)
-    tick = versions.newest_write()
+    tick = versions.newest
     assert versions.written(base) == versions.written(base[4:6]) == versions.written(base[:3]) == tick
     assert versions.written(base[:2]) < tick
     assert versions.written(base[5:]) < tick

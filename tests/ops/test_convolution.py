@@ -8,7 +8,7 @@ import references
 from cases import relative
 
 import minigrad as mg
-from minigrad import Tensor, ops
+from minigrad import Tensor, functional, ops
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.gradcheck import check_gradients
 from minigrad.ops.convolution import output_length
@@ -145,3 +145,8 @@ def test_refusals(x_shape, w_shape, options, error, said):
 def test_bias_of_the_wrong_length():
     with pytest.raises(ShapeError, match=r"bias \(2,\); wanted \(3,\)"):
         ops.convolution(np.ones((1, 1, 3, 3)), np.ones((3, 1, 1, 1)), np.ones(2), **PLAIN)
+
+
+def test_the_rank_of_a_weight_is_named():
+    with pytest.raises(ShapeError, match=r"conv2d: got weight \(3, 3\); wanted \(O, C/groups, height, width\)"):
+        functional.conv2d(np.ones((1, 1, 3, 3)), np.ones((3, 3)))

@@ -8,7 +8,7 @@ import references
 from cases import grid, relative
 
 import minigrad as mg
-from minigrad import Tensor, ops
+from minigrad import Tensor, functional, ops
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.gradcheck import check_gradients
 
@@ -132,6 +132,31 @@ def test_average_keeps_the_gradient_total():
     y = ops.avg_pool(x, (3, 2), (3, 2), (0, 0))
     (g,) = mg.grad(y.sum(), x)
     assert relative(g.numpy(), np.full((2, 2, 6, 6), 1 / 6)) <= 1e-14
+
+
+@pytest.mark.parametrize(("x", "dilation"), [
+    (np.full((1, 1, 3, 3), -np.inf), (1, 1)), (np.full((1, 1, 5, 4), -np.inf), (2, 2)),
+    (np.full((1, 1, 3, 3), np.iinfo(np.int8).min, np.int8), (1, 1)),
+], ids=["-inf", "dilated", "int8"])
+def test_padding_never_wins(x, dilation):
+    """Elements as small as the padding itself: the first of them in the window, not the padding, is found."""
+    options = ((2, 3), (1, 2), (1, 1), dilation)
+    y, which = max_pool(x, *options)
+    spatial = x.shape[2:]
+    assert (y == x.min()).all()
+    inside = np.pad(np.ones(spatial), 1)
+    flat = ops.flat_indices(which, spatial, *options)
+    for i, j in np.ndindex(*y.shape[2:]):
+        places = [(i + a * dilation[0], 2 * j + b * dilation[1]) for a in range(2) for b in range(3)]
+        first = next((p, q) for p, q in places if inside[p, q])
+        assert flat[0, 0, i, j] == (first[0] - 1) * spatial[1] + first[1] - 1
+
+
+def test_adaptive_windows_do_not_see_each_other():
+    x = np.array([[[[1.0, 3.0, np.inf, 4.0], [1.0, 3.0, np.nan, 4.0]]]])
+    y = functional.adaptive_avg_pool2d(x, (1, 2))
+    assert y[0, 0, 0, 0] == 2
+    assert functional.adaptive_avg_pool2d(x, (2, 2))[0, 0, 0].tolist() == [2, np.inf]
 
 
 @pytest.mark.parametrize(("arguments", "error"), [

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from against_torch import same  # noqa: E402
-from cases import boolean, grid, normal, positive, whole  # noqa: E402
+from cases import away, boolean, grid, normal, positive, whole  # noqa: E402
 
 from minigrad import ops  # noqa: E402
 
@@ -59,7 +59,7 @@ BINARY = {
     "add": (ops.add, torch.add, normal, normal), "subtract": (ops.subtract, torch.sub, normal, normal),
     "multiply": (ops.multiply, torch.mul, normal, normal), "divide": (ops.divide, torch.div, normal, positive),
     "power": (ops.power, torch.pow, positive, normal), "maximum": (ops.maximum, torch.maximum, grid, shifted),
-    "minimum": (ops.minimum, torch.minimum, grid, shifted),
+    "minimum": (ops.minimum, torch.minimum, grid, shifted), "remainder": (ops.remainder, torch.remainder, normal, away),
 }
 PAIRS = [((), ()), ((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((4, 1, 2), (3, 1)), ((), (2, 2)),
          ((0, 2), (1, 2))]
