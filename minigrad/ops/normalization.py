@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, is_floating, namespace
+from minigrad.backend import accumulation_dtype, astype, is_floating, namespace
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.op import Op, apply, inputs, outputs, value
 from minigrad.ops.arithmetic import where as _where
@@ -289,7 +289,7 @@ def _mask(where: str, x: Any, mask: Any, without: tuple[int, ...]) -> Any:
         raise DtypeError(where, got=f"mask of dtype {mask.dtype}", wanted="bool", hint="Write mask != 0")
     short = tuple(n for i, n in enumerate(x.shape) if i not in without)
     if tuple(mask.shape) == short:
-        mask = mask.reshape(tuple(1 if i in without else n for i, n in enumerate(x.shape)))
+        mask = reshape(mask, tuple(1 if i in without else n for i, n in enumerate(x.shape)))
     if mask.ndim != x.ndim or any(n not in (1, wanted) for n, wanted in zip(mask.shape, x.shape)):
         raise ShapeError(where, got=f"mask of shape {tuple(mask.shape)} for input {tuple(x.shape)}",
                          wanted=f"{short}, or a shape of the input's rank that broadcasts to it")
@@ -298,7 +298,8 @@ def _mask(where: str, x: Any, mask: Any, without: tuple[int, ...]) -> Any:
 
 def counts(mask: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
     """How many elements of every set a mask counts, over `axes` of an array of `shape`, as an integer array."""
-    return namespace(mask).broadcast_to(mask, shape).sum(axis=axes)
+    xp = namespace(mask)
+    return xp.sum(astype(xp.broadcast_to(mask, shape), np.int64), axis=axes)
 
 
 def _refuse_single(where: str, x: Any, fewest: int) -> None:
@@ -347,7 +348,8 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5,
         y, mean, variance, rstd = apply(BatchNorm(axes, shape, eps), x, weight, bias)
         return y, mean, variance, rstd
     mask = _mask("batch_norm", x, mask, (1,))
-    _refuse_single("batch_norm", x, int(counts(mask, x.shape, axes).min()) if channels else 0)
+    per_channel = counts(mask, x.shape, axes)
+    _refuse_single("batch_norm", x, int(namespace(mask).min(per_channel)) if channels else 0)
     y, mean, variance, rstd = apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask)
     return y, mean, variance, rstd
 
