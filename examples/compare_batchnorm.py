@@ -70,6 +70,8 @@ def train_one(module: ModuleType, norm: str, lr: float, data: Split, given: argp
     record = Record(series, run, progress, every=given.every, watch=getattr(given, "watch", None))
     model: layers.Module = module.train(norm, data, lr=lr, epochs=given.epochs, batch_size=given.batch_size,
                                         seed=given.seed, device=given.device, record=record)
+    if record.watch:
+        record.watch.save(run.directory / f"watch-{norm}-{lr:g}.npz")
     steps, accuracies = run.curve(series, "accuracy")
     best = max(range(len(steps)), key=lambda i: (accuracies[i], -steps[i]))
     return Outcome(series, lr, float(accuracies[-1]), float(accuracies[best]), int(steps[best]),
