@@ -65,7 +65,8 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
 def _shared(query: Any, x: Any) -> Any:
     """Heads of keys or values, each as often as there are queries' heads for it."""
     if min(query.ndim, x.ndim) < 3 or x.shape[-3] == 0 or query.shape[-3] % x.shape[-3]:
-        raise ShapeError("scaled_dot_product_attention", got=f"query {tuple(query.shape)}, key or value {tuple(x.shape)}",
+        raise ShapeError("scaled_dot_product_attention",
+                         got=f"query {tuple(query.shape)}, key or value {tuple(x.shape)}",
                          wanted="a number of heads (axis −3) that divides the query's")
     return ops.repeat(x, query.shape[-3] // x.shape[-3], x.ndim - 3)
 
@@ -83,5 +84,5 @@ def weighted_attention(query: Any, key: Any, values: Any, mask: Any = None, drop
         stream = (generator or default_generator).stream(device_of(array_of(query)))
         heads = np.broadcast_shapes(tuple(query.shape[:-2]), tuple(key.shape[:-2]))
         kept = stream.random((*heads, query.shape[-2], key.shape[-2]), dtype="float32") >= dropout_p
-    return ops.attention(query, key, values, mask, kept, scale, dropout_p)  # type: ignore[no-any-return]
+    return ops.attention(query, key, values, mask, kept, scale, dropout_p)
 

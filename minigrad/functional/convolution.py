@@ -18,7 +18,7 @@ def _convolved(axes: int, x: Any, weight: Any, bias: Any, stride: Size, padding:
                groups: int) -> Any:
     where = f"conv{axes}d"
     if weight.ndim != axes + 2:
-        raise ShapeError(where, got=f"weight {tuple(weight.shape)}", wanted=f"(O, C/groups, …) with {axes} spatial axes")
+        raise ShapeError(where, got=f"weight {tuple(weight.shape)}", wanted=f"(O, C/groups, …), {axes} spatial axes")
     x, added = batched(x, axes, where)
     steps, spread = per_axis(stride, axes, where, "stride"), per_axis(dilation, axes, where, "dilation")
     pads = paddings(padding, tuple(weight.shape[2:]), steps, spread, where)
@@ -69,7 +69,7 @@ def _transposed(axes: int, x: Any, weight: Any, bias: Any, stride: Size, padding
                 groups: int, dilation: Size) -> Any:
     where = f"conv_transpose{axes}d"
     if weight.ndim != axes + 2:
-        raise ShapeError(where, got=f"weight {tuple(weight.shape)}", wanted=f"(C, O/groups, …) with {axes} spatial axes")
+        raise ShapeError(where, got=f"weight {tuple(weight.shape)}", wanted=f"(C, O/groups, …), {axes} spatial axes")
     x, added = batched(x, axes, where)
     steps, pads, more, spread = (per_axis(given, axes, where, name) for given, name in (
         (stride, "stride"), (padding, "padding"), (output_padding, "output_padding"), (dilation, "dilation")))
@@ -145,7 +145,7 @@ def fold(input: Any, output_size: Size, kernel_size: Size, dilation: Size = 1, p
         Shapes or options do not fit.
     """
     if input.ndim not in (2, 3):
-        raise ShapeError("fold", got=f"input {tuple(input.shape)}", wanted="(N, C·kernel places, windows), or without N")
+        raise ShapeError("fold", got=f"input {tuple(input.shape)}", wanted="(N, C·kernel places, windows) or without N")
     x = ops.expand_dims(input, 0) if input.ndim == 2 else input
     spatial = per_axis(output_size, 2, "fold", "output_size")
     y = ops.fold(x, spatial, *_windows("fold", kernel_size, stride, padding, dilation))

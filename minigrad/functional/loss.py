@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,8 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, ignore_index: int
     else:
         q = _from_classes(input, value(target), value(weight), ignore_index, reduction, label_smoothing)
     losses = ops.cross_entropy(input, q, reduction != "none")
+    if reduction == "mean" and not value(input).size:
+        return losses * math.nan  # the mean of nothing, as in torch
     return ops.squeeze(losses, 0) if single and reduction == "none" else losses
 
 
@@ -140,12 +143,14 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     xp = namespace(target)
     known = xp.where(counted, target, 0)
     dtype = value(x).dtype
-    share = astype(counted, dtype) if weight is None else xp.where(counted, xp.take(astype(value(weight), dtype), known), 0)
+    share = astype(counted, dtype)
+    if weight is not None:
+        share = share * xp.take(astype(value(weight), dtype), known)
     picked = ops.squeeze(ops.take_along_axis(x, xp.expand_dims(known, axis=1), 1), 1)
     losses = -(ops.where(counted, picked, 0.0) * share)
     if reduction == "none":
         return ops.squeeze(losses, 0) if single else losses
     if reduction == "sum":
         return ops.sum(losses)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return ops.sum(losses) / xp.sum(share)  # 0/0 where nothing counts: the mean of nothing is NaN, as in torch
+    total = xp.sum(share)
+    return ops.sum(losses) * (1 / total if total else math.nan)  # the mean of nothing is NaN, as in torch

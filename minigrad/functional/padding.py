@@ -35,7 +35,8 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
         raise ArgumentError("pad", got=f"mode={mode!r}, value={value}",
                             wanted=f"one of {', '.join(map(repr, MODES))}, a value with 'constant' alone")
     if len(pad) % 2 or len(widths) > input.ndim:
-        raise ShapeError("pad", got=f"pad={tuple(pad)}, input {tuple(input.shape)}", wanted="a pair for each of the last axes")
+        raise ShapeError("pad", got=f"pad={tuple(pad)}, input {tuple(input.shape)}",
+                         wanted="a pair for each of the last axes")
     full = [(0, 0)] * (input.ndim - len(widths)) + widths[::-1]
     limits = {"reflect": [n - 1 for n in input.shape], "circular": list(input.shape)}.get(mode)
     if limits and any(w > n for pair, n in zip(full, limits) for w in pair):
@@ -44,7 +45,8 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
     # A negative width takes elements away first, as torch does.
     kept = tuple(slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(full, input.shape))
     if any(s.stop < s.start for s in kept):
-        raise ShapeError("pad", got=f"pad={tuple(pad)}, input {tuple(input.shape)}", wanted="a length of 0 or more left")
+        raise ShapeError("pad", got=f"pad={tuple(pad)}, input {tuple(input.shape)}",
+                         wanted="a length of 0 or more left")
     x = input[kept] if any(w < 0 for pair in full for w in pair) else input
     wide = tuple((max(b, 0), max(a, 0)) for b, a in full)
     return ops.pad(x, wide, MODES[mode], 0.0 if value is None else value) if input.ndim else input

@@ -52,7 +52,7 @@ def _adapted(axes: int, input: Any, output_size: int | Sequence[int | None] | No
     where = f"adaptive_avg_pool{axes}d"
     x, added = batched(input, axes, where)
     given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * axes
-    sizes = tuple(n if m is None else m for n, m in zip(x.shape[2:], given))
+    sizes: tuple[Any, ...] = tuple(n if m is None else m for n, m in zip(x.shape[2:], given))
     if len(given) != axes or not all(isinstance(m, (int, np.integer)) and m >= 0 for m in sizes):
         raise ArgumentError(where, got=f"output_size={output_size!r}", wanted="whole numbers of 0 or more")
     if sizes == (1,) * axes:

@@ -11,9 +11,11 @@ from minigrad.functional.arguments import check_reduction, reduced, same_shape
 __all__ = ["huber_loss", "l1_loss", "mse_loss", "smooth_l1_loss"]
 
 
-def _weighted(where: str, losses: Any, weight: Any, reduction: str) -> Any:
+def _reduced(where: str, losses: Any, weight: Any, reduction: str) -> Any:
     """Losses times weights; their mean is the sum divided by the sum of the weights."""
     check_reduction(reduction, where)
+    if weight is None:
+        return reduced(losses, reduction, where)
     same_shape(where, losses, weight)
     losses = losses * weight
     return ops.sum(losses) / ops.sum(weight) if reduction == "mean" else reduced(losses, reduction, where)
@@ -34,14 +36,14 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = Non
     """
     same_shape("mse_loss", input, target)
     losses = ops.square(input - target)
-    return reduced(losses, reduction, "mse_loss") if weight is None else _weighted("mse_loss", losses, weight, reduction)
+    return _reduced("mse_loss", losses, weight, reduction)
 
 
 def l1_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
     """|input − target|, its mean or sum; arguments as in `mse_loss`. The derivative where they agree is 0."""
     same_shape("l1_loss", input, target)
     losses = ops.abs(input - target)
-    return reduced(losses, reduction, "l1_loss") if weight is None else _weighted("l1_loss", losses, weight, reduction)
+    return _reduced("l1_loss", losses, weight, reduction)
 
 
 def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:

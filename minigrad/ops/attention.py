@@ -15,9 +15,9 @@ __all__ = ["attention"]
 
 
 class Attention(Op):
-    """y = D(P)·v,  P = softmax(s·q·kᵀ + mask) along the last axis;   with gP = D(gy·vᵀ) + (gradient of P),
+    """y = D(P)·v,  P = softmax(s·q·kᵀ + mask);   gv = D(P)ᵀ·gy,  and with gP = D(gy·vᵀ) + the gradient of P itself,
 
-    gv = D(P)ᵀ·gy,  gS = P∘(gP − Σ gP∘P),  gq = s·gS·k,  gk = s·gSᵀ·q,  gmask = gS       (Vaswani et al., arXiv:1706.03762)
+    gS = P∘(gP − Σ gP∘P),  gq = s·gS·k,  gk = s·gSᵀ·q,  gmask = gS   (Vaswani et al., arXiv:1706.03762)
 
     D is dropout. Where a mask of bools is False, the score is −∞; a row of nothing but −∞ has weights 0. P is an output:
     as a value of the graph it has a history, which makes derivatives of every order right.

@@ -309,7 +309,8 @@ def unfold(x: Any, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tu
     pads = _window_options("unfold", kernel, stride, padding, dilation)
     op = Unfold(stride, pads, dilation, 1, kernel)
     if x.ndim != len(kernel) + 2 or min(op.lengths(x.shape[2:], kernel)) < 1:
-        raise ShapeError("unfold", got=f"input {tuple(x.shape)}, kernel {kernel}, padding {padding}, dilation {dilation}",
+        raise ShapeError("unfold",
+                         got=f"input {tuple(x.shape)}, kernel {kernel}, padding {padding}, dilation {dilation}",
                          wanted="(N, C, …), padded at least as long as the dilated kernel")
     return apply(op, x)
 

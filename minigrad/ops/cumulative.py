@@ -1,7 +1,7 @@
 """Running sums and products, and the product of many elements.
 
-A quotient by x would turn into 0/0 where x is 0, so the derivatives of products use multiplications and additions alone:
-scans by doubling (Hillis & Steele, Commun. ACM 29, 1986), exact at zeros and at every order.
+A quotient by x would turn into 0/0 where x is 0, so the derivatives of products use multiplications and additions
+alone: scans by doubling (Hillis & Steele, Commun. ACM 29, 1986), exact at zeros and at every order.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ def _shifted(x, axis, by, fill):
     n = x.shape[axis]
     every, room = (slice(None),) * axis, min(abs(by), n)
     xp = namespace(x)
-    filler = xp.full_like(x[(*every, slice(0, room))], fill)
-    if by > 0:
-        return xp.concat([filler, x[(*every, slice(0, n - room))]], axis=axis)
-    return xp.concat([x[(*every, slice(room, n))], filler], axis=axis)
+    first, kept, last = ((*every, part) for part in (slice(0, room), slice(0, n - room), slice(room, n)))
+    filler = xp.full_like(x[first], fill)
+    return xp.concat([filler, x[kept]] if by > 0 else [x[last], filler], axis=axis)
 
 
 def _products_beside(x, axis, sign):

@@ -96,7 +96,8 @@ def _sizes(subscripts: str, terms: list[str], xs: Sequence[Any]) -> dict[str, in
             if known == 1:
                 sizes[letter] = n
             elif n not in (1, known):
-                raise ShapeError("einsum", got=f"{subscripts!r} for shapes {', '.join(str(tuple(x.shape)) for x in xs)}",
+                shapes = ", ".join(str(tuple(x.shape)) for x in xs)
+                raise ShapeError("einsum", got=f"{subscripts!r} for shapes {shapes}",
                                  wanted=f"axes {letter!r} of one length")
     return sizes
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import ndarray, namespace
+from minigrad.backend import namespace, ndarray
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.op import Op, Traced, apply, inputs, value
 from minigrad.ops.elementwise import narrowed, widened
@@ -29,7 +29,7 @@ def _added(g, places, shape):
 
 
 class Take(Op):
-    """y = x with the elements i of one axis, in the shape of i, in place of that axis;   gx = zeros with gy added at i"""
+    """y = the elements i of one axis of x, in the shape of i in its place;   gx = zeros with gy added at i"""
 
     __slots__ = ("axis", "_from")
     keeps = inputs(1)

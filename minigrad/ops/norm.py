@@ -7,7 +7,7 @@ from typing import Any
 
 from minigrad.backend import namespace
 from minigrad.errors import ArgumentError
-from minigrad.op import inputs, outputs, apply
+from minigrad.op import apply, inputs, outputs
 from minigrad.ops.elementwise import abs, cast, narrowed, sign, widened
 from minigrad.ops.reduction import Reduction, max, min, sum
 from minigrad.ops.shape import normalize_axes

@@ -71,12 +71,21 @@ class MaxPool(_Windows):
         for k, place in enumerate(self.places()):
             candidate = padded[place]
             if best is None:
-                best, which = candidate, xp.zeros(candidate.shape, dtype=xp.int32)
+                best, which = candidate, self._first_inside(xp, candidate.shape)
                 continue
             larger = (candidate > best) | ((candidate != candidate) & (best == best))
             best = xp.where(larger, candidate, best)
             which = xp.where(larger, k, which)
         return best, which
+
+    def _first_inside(self, xp, shape):
+        """The first place of each window that is not in the padding, whose −∞ the input may equal but not exceed."""
+        which = xp.zeros(shape, dtype=xp.int32)
+        for axis, (k, s, (before, _), d, n) in enumerate(zip(self.kernel, self.stride, self.padding, self.dilation,
+                                                             self.lengths), start=2):
+            skipped = -(-xp.maximum(before - xp.arange(n, dtype=xp.int32) * s, 0) // d)
+            which = which * k + xp.reshape(skipped, (-1,) + (1,) * (len(shape) - 1 - axis))
+        return which
 
     def backward(self, saved, needs, gy):
         return (apply(self.same(Scatter, self._spatial), gy, saved[0]),)
@@ -165,9 +174,10 @@ def _geometry(where: str, x: Any, kernel: tuple[int, ...], stride: tuple[int, ..
     """
     if x.ndim != len(kernel) + 2:
         raise ShapeError(where, got=f"input {tuple(x.shape)}", wanted=f"(N, C, …) with {len(kernel)} spatial axes")
-    if min(*kernel, *stride, *dilation) < 1 or any(not 0 <= 2 * p <= k for p, k in zip(padding, kernel)):
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
+    if min(*kernel, *stride, *dilation) < 1 or any(not 0 <= 2 * p <= span for p, span in zip(padding, spans)):
         raise ArgumentError(where, got=f"kernel {kernel}, stride {stride}, padding {padding}, dilation {dilation}",
-                            wanted="kernel, stride and dilation ≥ 1, and padding from 0 to half the kernel")
+                            wanted="kernel, stride and dilation ≥ 1, and padding from 0 to half the window")
     lengths, pads = [], []
     for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation):
         room = n + 2 * p - d * (k - 1) - 1

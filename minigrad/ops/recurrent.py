@@ -19,7 +19,7 @@ def _parts(a, count):
 
 
 class LSTMStep(Op):
-    """c′ = σ(f)·c + σ(i)·tanh g,  h′ = σ(o)·tanh c′,  with i, f, g, o side by side in a   (Hochreiter & Schmidhuber, 1997)
+    """c′ = σ(f)·c + σ(i)·tanh g,  h′ = σ(o)·tanh c′,  i, f, g, o side by side in a   (Hochreiter & Schmidhuber, 1997)
 
     With t = tanh c′ and G = gc′ + gh′·σ(o)·(1 − t²):  gc = G·σ(f),  gi = G·tanh g·σ′(i),  gf = G·c·σ′(f),
     gg = G·σ(i)·(1 − tanh² g),  go = gh′·t·σ′(o),  where σ′ = σ·(1 − σ).
@@ -52,15 +52,15 @@ class LSTMStep(Op):
 class GRUStep(Op):
     """h′ = (1 − z)·n + z·h,  r = σ(aᵣ + bᵣ),  z = σ(a_z + b_z),  n = tanh(aₙ + r·bₙ)      (Cho et al., arXiv:1406.1078)
 
-    With G = gh′·(1 − z)·(1 − n²):  gaₙ = G,  gbₙ = G·r,  gaᵣ = gbᵣ = G·bₙ·r·(1 − r),  ga_z = gb_z = gh′·(h − n)·z·(1 − z),
-    gh = gh′·z. The three parts of a and b stand side by side, in the order r, z, n.
+    With G = gh′·(1 − z)·(1 − n²):  gaₙ = G,  gbₙ = G·r,  gaᵣ = gbᵣ = G·bₙ·r·(1 − r),  gh = gh′·z,
+    ga_z = gb_z = gh′·(h − n)·z·(1 − z). The three parts of a and b stand side by side, in the order r, z, n.
     """
 
     keeps = inputs(0, 1, 2)
     broadcasts = True  # not in shape, but a, b and h may differ in dtype
 
     def forward(self, a, b, h):
-        r, z, n, _ = self._gates(a, b)
+        _, z, n, _ = self._gates(a, b)
         return (1 - z) * n + z * h
 
     def _gates(self, a, b):

@@ -116,7 +116,8 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Any, Any
     (axis,) = normalize_axes((axis,), x.ndim, "topk")
     if not 0 <= k <= x.shape[axis]:
         raise ArgumentError("topk", got=f"k={k} for an axis of length {x.shape[axis]}", wanted="0 to its length")
-    indices = argsort(x, axis, descending=largest)[(*(slice(None),) * axis, slice(0, k))]
+    first = (slice(None),) * axis + (slice(0, k),)
+    indices = argsort(x, axis, descending=largest)[first]
     return take_along_axis(x, indices, axis), indices
 
 
