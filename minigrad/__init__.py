@@ -6,19 +6,30 @@ from minigrad import errors, kernels
 from minigrad.backend import Device
 from minigrad.creation import (
     arange,
+    asarray,
+    bernoulli,
     empty,
+    empty_like,
     eye,
     from_dlpack,
     full,
     linspace,
+    logspace,
+    meshgrid,
+    multinomial,
+    normal,
     ones,
     rand,
+    rand_like,
     randint,
     randn,
+    randn_like,
     randperm,
     tensor,
+    uniform,
     zeros,
 )
+from minigrad.derivatives import hessian, hvp, jacobian
 from minigrad.engine import grad, jvp, vjp
 from minigrad.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minigrad.observers import Observer, detect_anomaly, observe

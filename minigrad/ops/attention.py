@@ -19,8 +19,8 @@ class Attention(Op):
 
     gS = P∘(gP − Σ gP∘P),  gq = s·gS·k,  gk = s·gSᵀ·q,  gmask = gS   (Vaswani et al., arXiv:1706.03762)
 
-    D is dropout. Where a mask of bools is False, the score is −∞; a row of nothing but −∞ has weights 0. P is an output:
-    as a value of the graph it has a history, which makes derivatives of every order right.
+    D is dropout. Where a mask of bools is False, the score is −∞; a row of only −∞ has weights 0. P is an output: as a
+    value of the graph it has a history, which makes derivatives of every order right.
     """
 
     __slots__ = ("scale", "p")
