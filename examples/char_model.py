@@ -21,7 +21,7 @@ import numpy as np
 import minigrad
 import minigrad.functional as F
 from minigrad import Tensor, io, layers, optim
-from minigrad.examples._setup import parameters, positive
+from minigrad.examples._setup import parameters, rate, whole
 from minigrad.run import Progress, Run, Table
 
 FEATURES, HEADS, DEPTH, CONTEXT = 64, 4, 4, 64
@@ -95,12 +95,13 @@ class CharModel(layers.Module):
 def loss_of(model: CharModel, pieces: np.ndarray) -> Tensor:
     """Mean cross-entropy, in nats per character, of pieces (N, L + 1) of text."""
     scores = model(Tensor(pieces[:, :-1]))
-    return F.cross_entropy(scores.reshape(-1, scores.shape[-1]), pieces[:, 1:].reshape(-1))
+    loss: Tensor = F.cross_entropy(scores.reshape(-1, scores.shape[-1]), pieces[:, 1:].reshape(-1))
+    return loss
 
 
-def test_loss(model: CharModel, text: Text, count: int = 128) -> float:
+def held_out_loss(model: CharModel, text: Text) -> float:
     """Bits per character on evenly spaced pieces of the text that was kept apart."""
-    starts = np.linspace(0, len(text.test) - CONTEXT - 1, count).astype(np.int64)
+    starts = np.linspace(0, len(text.test) - CONTEXT - 1, 128).astype(np.int64)
     model.eval()
     with minigrad.no_grad():
         loss = loss_of(model, text.test[starts[:, None] + np.arange(CONTEXT + 1)]).item()
@@ -126,7 +127,7 @@ def train(kind: str, norm: str, place: str, text: Text, *, lr: float, steps: int
         optim.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        report(step, loss.item() / math.log(2), lambda: test_loss(model, text))
+        report(step, loss.item() / math.log(2), lambda: held_out_loss(model, text))
     return model
 
 
@@ -138,12 +139,13 @@ def sample(model: CharModel, text: Text, start: str, length: int, seed: int, tem
     with minigrad.no_grad():
         for _ in range(length):
             scores = model(Tensor(np.array([coded[-CONTEXT:]])))[0, -1]
-            coded.append(minigrad.multinomial(F.softmax(scores / temperature, 0), 1, generator=generator).item())
+            coded.append(int(minigrad.multinomial(F.softmax(scores / temperature, 0), 1, generator=generator)))
     model.train()
     return "".join(text.characters[i] for i in coded)
 
 
-def one(given: argparse.Namespace, norm: str, text: Text, run: Run, progress: Progress) -> tuple[CharModel, float, float]:
+def one(given: argparse.Namespace, norm: str, text: Text, run: Run,
+        progress: Progress) -> tuple[CharModel, float, float]:
     """Train one model with everything recorded; the model, its test loss and the seconds."""
     series = NAMES[norm]
     progress.start(series, epochs=1, steps=given.steps)
@@ -158,7 +160,7 @@ def one(given: argparse.Namespace, norm: str, text: Text, run: Run, progress: Pr
     model = train(given.model, norm, given.norm_place, text, lr=given.lr, steps=given.steps,
                   batch_size=given.batch_size, seed=given.seed, report=report)
     progress.finish(series)
-    return model, test_loss(model, text), time.perf_counter() - began
+    return model, held_out_loss(model, text), time.perf_counter() - began
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -170,11 +172,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--norm-place", choices=("pre", "post"), default="pre",
                         help="before each layer, or after it and the way around it have been added")
     parser.add_argument("--compare", type=names, metavar="NORM,NORM", help="train one after the other, and compare")
-    parser.add_argument("--lr", type=float, default=2e-3, help="learning rate after the warm-up")
-    parser.add_argument("--steps", type=positive, default=600)
-    parser.add_argument("--batch-size", type=positive, default=32, help=f"pieces of {CONTEXT} characters in one step")
-    parser.add_argument("--seed", type=int, default=0, help="of initialization, of the pieces and of the sample")
-    parser.add_argument("--length", type=positive, default=400, help="characters to write at the end")
+    parser.add_argument("--lr", type=rate, default=2e-3, help="learning rate after the warm-up")
+    parser.add_argument("--steps", type=whole(1), default=600)
+    parser.add_argument("--batch-size", type=whole(1), default=32, help=f"pieces of {CONTEXT} characters in one step")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of initialization, of the pieces and of the sample")
+    parser.add_argument("--length", type=whole(1), default=400, help="characters to write at the end")
     parser.add_argument("--out", help="run directory to make (default: runs/<date>-<time>-<name>)")
     parser.add_argument("--tiny", action="store_true", help="a few seconds only, to see that everything runs")
     given = parser.parse_args(arguments)

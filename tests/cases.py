@@ -288,7 +288,8 @@ INDEXING += [
     *(Case("gather", lambda x, i, a=a: ops.gather(x, a, i), [normal(3, 4), whole(0, 3, *shape)],
            lambda x, i, a=a: ref.gather(x, a, i), integers=True, option=f"{shape}, axis {a}")
       for shape, a in (((5, 3), 0), ((2, 6), 1), ((3, 4), 1))),
-    *(Case("scatter_add", lambda x, i, y, a=a: ops.scatter_add(x, a, i, y), [normal(3, 4), whole(0, 3, *shape), normal(5, 6)],
+    *(Case("scatter_add", lambda x, i, y, a=a: ops.scatter_add(x, a, i, y),
+           [normal(3, 4), whole(0, 3, *shape), normal(5, 6)],
            lambda x, i, y, a=a: ref.scatter_add(x, a, i, y), integers=True, option=f"{shape}, axis {a}")
       for shape, a in (((5, 3), 0), ((2, 6), 1), ((3, 4), 1))),
 ]
@@ -331,7 +332,8 @@ _TRANSPOSED = {
     "all options": ([normal(2, 4, 2, 3), normal(4, 1, 3, 2), normal(2)],
                     {"stride": (2, 3), "padding": (1, 0), "output_padding": (1, 2), "dilation": (1, 2), "groups": 2}),
     "longer than the padding": ([normal(1, 2, 3), normal(2, 2, 2), normal(2)],
-                                {"stride": (1,), "padding": (1,), "output_padding": (2,), "dilation": (3,), "groups": 1}),
+                                {"stride": (1,), "padding": (1,), "output_padding": (2,), "dilation": (3,),
+                                 "groups": 1}),
 }
 _POOL = {"kernel": (2, 3), "stride": (2, 1), "padding": (1, 1)}
 SPATIAL = [
@@ -406,9 +408,11 @@ def probability(*shape):
 
 _SEES = np.array([[True, True, False], [False, True, True]])
 SEQUENCES = [
-    Case("attention", lambda *xs: ops.attention(*xs), [normal(2, 2, 3), normal(2, 4, 3), normal(2, 4, 2)], ref.attention,
+    Case("attention", ops.attention, [normal(2, 2, 3), normal(2, 4, 3), normal(2, 4, 2)],
+         ref.attention,
          batch=False),
-    Case("attention", lambda q, k, v, m: ops.attention(q, k, v, m, scale=0.3), [normal(2, 3), normal(3, 3), normal(3, 2),
+    Case("attention", lambda q, k, v, m: ops.attention(q, k, v, m, scale=0.3),
+         [normal(2, 3), normal(3, 3), normal(3, 2),
                                                                              normal(2, 3)],
          lambda q, k, v, m: ref.attention(q, k, v, m, 0.3), option="numbers as mask"),
     Case("attention", lambda q, k, v: ops.attention(q, k, v, _SEES), [normal(2, 3), normal(2, 3, 3), normal(3, 2)],

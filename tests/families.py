@@ -59,7 +59,8 @@ def any_axis(draw, ndim):
 
 def plain(name, reference, arrays, *args, **options):
     """A call whose arguments after the arrays are the same for both."""
-    return Call(lambda *xs: getattr(ops, name)(*xs, *args, **options), arrays, lambda *xs: reference(*xs, *args, **options))
+    return Call(lambda *xs: getattr(ops, name)(*xs, *args, **options), arrays,
+                lambda *xs: reference(*xs, *args, **options))
 
 
 def elementwise(draw, name):
@@ -68,7 +69,8 @@ def elementwise(draw, name):
     if count == 1 or name == "dropout":
         shapes = [draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))] * count
     else:
-        shapes = draw(hnp.mutually_broadcastable_shapes(num_shapes=count, max_dims=4, min_side=0, max_side=4)).input_shapes
+        shapes = draw(hnp.mutually_broadcastable_shapes(num_shapes=count, max_dims=4, min_side=0,
+                                                        max_side=4)).input_shapes
     return Call(case.call, case.draw(shapes, draw(seeds)), case.reference)
 
 
@@ -124,7 +126,8 @@ def topk(draw, name):
     axis = any_axis(draw, len(shape))
     k, largest = draw(st.integers(0, shape[axis])), draw(st.booleans())
     return Call(lambda x: ops.topk(x, k, axis, largest)[0], elements(draw, name, shape),
-                lambda x: np.moveaxis(np.moveaxis(np.sort(x, axis) if not largest else -np.sort(-x, axis), axis, 0)[:k], 0, axis))
+                lambda x: np.moveaxis(np.moveaxis(np.sort(x, axis) if not largest else -np.sort(-x, axis), axis,
+                                                  0)[:k], 0, axis))
 
 
 @rule("reshape", "permute_dims", "swapaxes", "moveaxis", "matrix_transpose", "expand_dims", "squeeze", "flatten",
@@ -135,17 +138,21 @@ def rearranged(draw, name):
     n = len(shape)
     axis, number = any_axis(draw, n), draw(st.integers(-3, 3))
     options = {
-        "reshape": lambda: {"shape": draw(st.sampled_from([(-1,), tuple(shape[::-1]), (1, *shape), (shape[0], -1), (*shape, 1)]))},
+        "reshape": lambda: {"shape": draw(st.sampled_from([(-1,), tuple(shape[::-1]), (1, *shape), (shape[0], -1),
+                                                           (*shape, 1)]))},
         "permute_dims": lambda: {"axes": tuple(a - n * draw(st.booleans()) for a in draw(st.permutations(range(n))))},
         "swapaxes": lambda: {"axis1": axis, "axis2": any_axis(draw, n)},
         "moveaxis": lambda: {"source": axis, "destination": any_axis(draw, n)},
         "expand_dims": lambda: {"axis": draw(st.sampled_from([0, -1, (0, -1), (1, 2), n]))},
         "flip": lambda: {"axis": draw(st.sampled_from([None, axis, tuple(range(n))]))},
-        "roll": lambda: draw(st.sampled_from([{"shift": number}, {"shift": number, "axis": axis}, {"shift": (number, 1), "axis": (axis, 0)}])),
+        "roll": lambda: draw(st.sampled_from([{"shift": number}, {"shift": number, "axis": axis},
+                                              {"shift": (number, 1), "axis": (axis, 0)}])),
         "tril": lambda: {"k": number}, "triu": lambda: {"k": number},
         "tile": lambda: {"reps": draw(st.sampled_from([2, (2,), (1, 2), (2, 1, 1, 1, 2), (0,)]))},
-        "repeat": lambda: draw(st.sampled_from([{"repeats": 2}, {"repeats": 2, "axis": axis}, {"repeats": [i % 3 for i in range(shape[axis])], "axis": axis}])),
-        "split": lambda: draw(st.sampled_from([(shape[axis], axis), ([1], axis), ([0, 2, 9], axis), (1, axis), ([], axis)])),
+        "repeat": lambda: draw(st.sampled_from([{"repeats": 2}, {"repeats": 2, "axis": axis},
+                                                {"repeats": [i % 3 for i in range(shape[axis])], "axis": axis}])),
+        "split": lambda: draw(st.sampled_from([(shape[axis], axis), ([1], axis), ([0, 2, 9], axis), (1, axis),
+                                               ([], axis)])),
         "broadcast_to": lambda: {"shape": (2, *(3 if m == 1 else m for m in shape))},
     }.get(name, dict)()
     if name == "squeeze":
@@ -172,7 +179,8 @@ def joined(draw, name):
     count = draw(st.integers(1, 3))
     shapes = [shape] * count
     if name == "concat":
-        shapes = [tuple(draw(st.integers(0, 3)) if a == axis % len(shape) else m for a, m in enumerate(shape)) for _ in range(count)]
+        shapes = [tuple(draw(st.integers(0, 3)) if a == axis % len(shape) else m for a, m in enumerate(shape))
+                  for _ in range(count)]
     return Call(lambda *xs: getattr(ops, name)(xs, axis), elements(draw, name, *shapes),
                 lambda *xs: getattr(np, name)(xs, axis=axis))
 
@@ -212,7 +220,8 @@ def picked(draw, name):
     where = axis % len(shape)
     other = [draw(st.integers(0, 5)) if a == where else n for a, n in enumerate(shape)]
     if name == "take_along_axis":
-        i = indices(draw, shape[axis], [draw(st.sampled_from([1, n])) if a != where else n for a, n in enumerate(other)], -shape[axis])
+        i = indices(draw, shape[axis], [draw(st.sampled_from([1, n])) if a != where else n for a,
+                                        n in enumerate(other)], -shape[axis])
         return Call(lambda x, i: ops.take_along_axis(x, i, axis), [*elements(draw, name, shape), i],
                     lambda x, i: np.take_along_axis(x, i, axis))
     other = [draw(st.integers(0, n)) if a != where else n for a, n in enumerate(other)]
@@ -220,7 +229,8 @@ def picked(draw, name):
     if name == "gather":
         return Call(lambda x, i: ops.gather(x, axis, i), arrays, lambda x, i: ref.gather(x, axis % x.ndim, i))
     arrays += elements(draw, name, [n + draw(st.integers(0, 1)) for n in other])
-    return Call(lambda x, i, y: ops.scatter_add(x, axis, i, y), arrays, lambda x, i, y: ref.scatter_add(x, axis % x.ndim, i, y))
+    return Call(lambda x, i, y: ops.scatter_add(x, axis, i, y), arrays, lambda x, i,
+                y: ref.scatter_add(x, axis % x.ndim, i, y))
 
 
 @rule("matmul", "outer", "linear", "einsum")
@@ -228,16 +238,20 @@ def products(draw, name):
     a, b, c = (draw(st.integers(0, 3)) for _ in range(3))
     lead = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=2, max_side=3)).input_shapes
     if name == "matmul":
-        shapes = draw(st.sampled_from([((*lead[0], a, b), (*lead[1], b, c)), ((b,), (*lead[1], b, c)), ((*lead[0], a, b), (b,)), ((b,), (b,))]))
+        shapes = draw(st.sampled_from([((*lead[0], a, b), (*lead[1], b, c)), ((b,), (*lead[1], b, c)),
+                                       ((*lead[0], a, b), (b,)), ((b,), (b,))]))
         return plain(name, np.matmul, elements(draw, name, *shapes))
     if name == "outer":
         return plain(name, np.outer, elements(draw, name, (a, b), (c,)))
     if name == "linear":
         bias = draw(st.booleans())
-        return plain(name, lambda x, w, *b: x @ w.T + (b[0] if b else 0), elements(draw, name, (*lead[0], a), (b, a), (b,))[: 2 + bias])
+        return plain(name, lambda x, w, *b: x @ w.T + (b[0] if b else 0),
+                     elements(draw, name, (*lead[0], a), (b, a), (b,))[: 2 + bias])
     text, shapes = draw(st.sampled_from([
-        ("ij,jk->ik", ((a, b), (b, c))), ("...i,...i->...", ((*lead[0], a), (*lead[1], a))), ("iji->j", ((a, b, a),)), ("ij,kj,k->i", ((a, b), (c, b), (c,))),
-        ("ij->ji", ((a, b),)), ("ij,ij", ((a, b), (a, b))), ("i,j->ji", ((a,), (b,))), ("ij,j->", ((a, b), (1,))), ("ii,i->i", ((a, a), (a,)))]))
+        ("ij,jk->ik", ((a, b), (b, c))), ("...i,...i->...", ((*lead[0], a), (*lead[1], a))), ("iji->j", ((a, b, a),)),
+        ("ij,kj,k->i", ((a, b), (c, b), (c,))),
+        ("ij->ji", ((a, b),)), ("ij,ij", ((a, b), (a, b))), ("i,j->ji", ((a,), (b,))), ("ij,j->", ((a, b), (1,))),
+        ("ii,i->i", ((a, a), (a,)))]))
     return Call(lambda *xs: ops.einsum(text, *xs), elements(draw, name, *shapes), lambda *xs: np.einsum(text, *xs))
 
 
@@ -257,20 +271,25 @@ def spatial(draw, name):
     n, groups = draw(st.integers(0 if name != "convolution" else 1, 2)), draw(st.integers(1, 2))
     ins, outs = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 2))
     if name == "convolution":
-        options = {"stride": stride, "padding": tuple((p, draw(st.integers(0, 2))) for p in padding), "dilation": dilation, "groups": groups}
-        return plain(name, ref.convolution, elements(draw, name, (n, ins, *lengths), (outs, ins // groups, *kernel), (outs,)), **options)
+        options = {"stride": stride, "padding": tuple((p, draw(st.integers(0, 2))) for p in padding),
+                   "dilation": dilation, "groups": groups}
+        return plain(name, ref.convolution, elements(draw, name, (n, ins, *lengths), (outs, ins // groups, *kernel),
+                                                     (outs,)), **options)
     if name == "convolution_transpose":
         more = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation))
-        least = [(m - 1) * s - 2 * p + d * (k - 1) + o + 1 for m, s, p, d, k, o in zip(lengths, stride, padding, dilation, kernel, more)]
+        least = [(m - 1) * s - 2 * p + d * (k - 1) + o + 1 for m, s, p, d, k,
+                 o in zip(lengths, stride, padding, dilation, kernel, more)]
         assume(min(least) > 0)
         options = {"stride": stride, "padding": padding, "output_padding": more, "dilation": dilation, "groups": groups}
-        return plain(name, ref.convolution_transpose, elements(draw, name, (n, ins, *lengths), (ins, outs // groups, *kernel), (outs,)), **options)
+        return plain(name, ref.convolution_transpose, elements(draw, name, (n, ins, *lengths),
+                                                               (ins, outs // groups, *kernel), (outs,)), **options)
     if name in ("max_pool", "avg_pool"):
         lengths = tuple(k + m for k, m in zip(kernel, lengths))
         choose, fill = (np.max, -math.inf) if name == "max_pool" else (np.mean, 0.0)
         call = (lambda x: ops.max_pool(x, kernel, stride, padding, (1,) * axes)[0]) if name == "max_pool" else (
             lambda x: ops.avg_pool(x, kernel, stride, padding))
-        return Call(call, elements(draw, name, (n, ins, *lengths)), lambda x: ref.pool(x, choose, fill, kernel, stride, padding))
+        return Call(call, elements(draw, name, (n, ins, *lengths)),
+                    lambda x: ref.pool(x, choose, fill, kernel, stride, padding))
     options = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
     if name == "unfold":
         return plain(name, ref.unfold, elements(draw, name, (n, ins, *lengths)), **options)
@@ -319,14 +338,17 @@ def normalizations(draw, name):
         last = shape[-count:]
         assume(math.prod(last) > 1)
         weights = [rng.normal(size=last), rng.normal(size=last)] if affine else []
-        return Call(lambda x, *wb: ops.layer_norm(x, last, *wb), [x, *weights], lambda x, *wb: ref.layer_norm(x, count, *wb))
+        return Call(lambda x, *wb: ops.layer_norm(x, last, *wb), [x, *weights], lambda x,
+                    *wb: ref.layer_norm(x, count, *wb))
     if name == "moments":
         axes = (0, *range(2, len(shape)))
-        return Call(lambda x: ops.moments(x, axes), [x], lambda x: (x.mean(axes, keepdims=True), x.var(axes, keepdims=True)))
+        return Call(lambda x: ops.moments(x, axes), [x], lambda x: (x.mean(axes, keepdims=True),
+                                                                    x.var(axes, keepdims=True)))
     if name == "normalize":
         return plain(name, lambda x, m, r: (x - m) * r, [x, rng.normal(size=along_c), rng.uniform(0.5, 2, along_c)])
     weights = [rng.normal(size=c), rng.normal(size=c)]
-    return Call(lambda *xs: ops.scale_shift(*xs, along_c), [x, *weights], lambda x, w, b: x * w.reshape(along_c) + b.reshape(along_c))
+    return Call(lambda *xs: ops.scale_shift(*xs, along_c), [x, *weights], lambda x, w,
+                b: x * w.reshape(along_c) + b.reshape(along_c))
 
 
 def call_of(draw, name):

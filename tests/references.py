@@ -98,14 +98,16 @@ def convolution_transpose(x, w, b, stride, padding, output_padding, dilation, gr
 
 
 def _starts(spatial, kernel, stride, padding, dilation):
-    lengths = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(spatial, kernel, stride, padding, dilation)]
+    lengths = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p,
+               d in zip(spatial, kernel, stride, padding, dilation)]
     for place in itertools.product(*map(range, lengths)):
         yield tuple(slice(i * s, i * s + d * (k - 1) + 1, d) for i, s, d, k in zip(place, stride, dilation, kernel))
 
 
 def unfold(x, kernel, stride, padding, dilation):
     wide = padded(x, [(p, p) for p in padding])
-    return np.stack([wide[(slice(None), slice(None), *window)].reshape(len(x), -1 if len(x) else x.shape[1] * math.prod(kernel))
+    return np.stack([wide[(slice(None), slice(None), *window)].reshape(len(x),
+                                                                       -1 if len(x) else x.shape[1] * math.prod(kernel))
                      for window in _starts(x.shape[2:], kernel, stride, padding, dilation)], axis=-1).astype(x.dtype)
 
 

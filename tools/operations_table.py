@@ -9,7 +9,7 @@ Results are kept per device in docs/operations.json; docs/operations.md is made 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import sys
 from pathlib import Path
@@ -26,11 +26,6 @@ from minigrad import Tensor, grad  # noqa: E402
 from minigrad.gradcheck import check_gradients  # noqa: E402
 
 DTYPES = {"float64": np.float64, "float32": np.float32, "float16": np.float16}
-LAYOUTS = {"row by row": lambda a: a, "column by column": lambda a: np.array(a, order="F"),
-           "reversed": lambda a: np.asarray(np.flip(np.flip(a).copy())), "every second": lambda a: _strided(a),
-           "repeated": lambda a: np.broadcast_to(a[:1], a.shape) if a.ndim else a}
-
-
 def _strided(a: np.ndarray) -> np.ndarray:
     wide = np.zeros((*a.shape[:-1], 2 * a.shape[-1]), a.dtype) if a.ndim else a.copy()
     view = wide[..., ::2] if a.ndim else wide
@@ -38,12 +33,18 @@ def _strided(a: np.ndarray) -> np.ndarray:
     return view
 
 
+LAYOUTS = {"row by row": lambda a: a, "column by column": lambda a: np.array(a, order="F"),
+           "reversed": lambda a: np.asarray(np.flip(np.flip(a).copy())), "every second": _strided,
+           "repeated": lambda a: np.broadcast_to(a[:1], a.shape) if a.ndim else a}
+
+
 def cast(arrays: list[np.ndarray], dtype: Any) -> list[np.ndarray]:
     """The floating-point ones in another dtype."""
     return [a.astype(dtype) if a.dtype.kind == "f" else a for a in arrays]
 
 
-def outputs(case: Any, arrays: list[np.ndarray], device: str, wanted: bool = False) -> tuple[list[Tensor], tuple[Any, ...]]:
+def outputs(case: Any, arrays: list[np.ndarray], device: str,
+            wanted: bool = False) -> tuple[list[Tensor], tuple[Any, ...]]:
     """The arguments as Tensors on a device, and what the call gives."""
     xs = [Tensor(a, device=device, requires_grad=wanted and a.dtype.kind == "f") for a in arrays]
     return xs, cases.as_tuple(case.call(*xs))
@@ -112,12 +113,13 @@ def page(results: dict[str, Any]) -> str:
     made = "; ".join(f"{d}: {results[d]['date']}, NumPy {results[d]['numpy']}" for d in devices)
     lines = [
         "# What was run for each operation", "",
-        f"Made by `python tools/operations_table.py` from the rows of `tests/cases.py` ({made}). Errors are the largest",
-        "difference divided by the largest reference value, the worst over an operation's rows. Values are compared with",
-        "NumPy in float64; on the CPU derivatives are compared with finite differences in float64 to the order shown, on a",
-        "GPU with the CPU's. The layouts are: " + ", ".join(LAYOUTS) + ".", "",
-        "`make test` runs the same rows, and each operation on calls drawn at random besides; `make parity` compares with",
-        "PyTorch, with every option of the functions and layers.", "",
+        "Made by `python tools/operations_table.py` from the rows of `tests/cases.py`",
+        f"({made}). Errors are the largest difference divided by the largest reference",
+        "value, the worst over an operation's rows. Values are compared with NumPy in float64; on the CPU derivatives",
+        "are compared with finite differences in float64 to the order shown, on a GPU with the CPU's. The layouts are:",
+        ", ".join(LAYOUTS) + ".", "",
+        "`make test` runs the same rows, and each operation on calls drawn at random besides; `make parity` compares",
+        "with PyTorch, with every option of the functions and layers.", "",
         "| operation | device | rows | order: error | float64 | float32 | float16 | worst layout |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -141,10 +143,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="the folder to write to")
     parser.add_argument("--only", nargs="*", help="names of operations")
     given = parser.parse_args(arguments)
-    rows = [(case.name, measured(case, given.device)) for case in cases.CASES if not given.only or case.name in given.only]
+    rows = [(case.name, measured(case, given.device)) for case in cases.CASES
+            if not given.only or case.name in given.only]
     store = given.out / "operations.json"
     results = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
-    results[given.device] = {"date": datetime.date.today().isoformat(), "numpy": np.__version__,
+    results[given.device] = {"date": dt.date.today().isoformat(), "numpy": np.__version__,
                              "operations": by_operation(rows)}
     store.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (given.out / "operations.md").write_text(page(results), encoding="utf-8")

@@ -80,12 +80,12 @@ class MaxPool(_Windows):
 
     def _first_inside(self, xp, shape):
         """The first place of each window that is not in the padding, whose −∞ the input may equal but not exceed."""
-        which = xp.zeros(shape, dtype=xp.int32)
+        which = 0
         for axis, (k, s, (before, _), d, n) in enumerate(zip(self.kernel, self.stride, self.padding, self.dilation,
                                                              self.lengths), start=2):
             skipped = -(-xp.maximum(before - xp.arange(n, dtype=xp.int32) * s, 0) // d)
             which = which * k + xp.reshape(skipped, (-1,) + (1,) * (len(shape) - 1 - axis))
-        return which
+        return xp.zeros(shape, dtype=xp.int32) + which
 
     def backward(self, saved, needs, gy):
         return (apply(self.same(Scatter, self._spatial), gy, saved[0]),)

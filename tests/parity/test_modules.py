@@ -1,4 +1,4 @@
-"""Sequence models, embeddings, transposed convolutions and losses as layers, against torch.nn: state, values, gradients."""
+"""Sequences, embeddings, transposed convolutions and losses as layers, against torch.nn: state, values, gradients."""
 
 import inspect
 
@@ -41,7 +41,8 @@ def as_torch(x):
 RECURRENT = [
     ("RNN", {}), ("RNN", {"nonlinearity": "relu"}), ("RNN", {"num_layers": 2, "bidirectional": True, "bias": False}),
     ("LSTM", {}), ("LSTM", {"num_layers": 2, "batch_first": True}), ("LSTM", {"bidirectional": True, "bias": False}),
-    ("LSTM", {"proj_size": 2, "num_layers": 2, "bidirectional": True}), ("GRU", {}), ("GRU", {"bidirectional": True, "num_layers": 2}),
+    ("LSTM", {"proj_size": 2, "num_layers": 2, "bidirectional": True}), ("GRU", {}),
+    ("GRU", {"bidirectional": True, "num_layers": 2}),
     ("GRU", {"batch_first": True, "bias": False}),
 ]
 
@@ -65,7 +66,8 @@ def test_recurrent(name, options, shape):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(2, 3), (3,), (0, 3)], ids=str)
-@pytest.mark.parametrize(("name", "options"), [("RNNCell", {}), ("RNNCell", {"nonlinearity": "relu"}), ("LSTMCell", {}), ("GRUCell", {})], ids=str)
+@pytest.mark.parametrize(("name", "options"), [("RNNCell", {}), ("RNNCell", {"nonlinearity": "relu"}),
+                                               ("LSTMCell", {}), ("GRUCell", {})], ids=str)
 def test_cells(name, options, shape, bias):
     ours, theirs = pair(name, 3, 4, bias, **options)
     assert repr(ours) == repr(theirs)
@@ -89,7 +91,8 @@ def test_dropout_between_layers_acts_in_training_alone():
     np.testing.assert_array_equal(ours(x)[0].numpy(), first)
 
 
-ATTENTION = [{}, {"bias": False}, {"add_bias_kv": True}, {"add_zero_attn": True}, {"kdim": 3, "vdim": 5}, {"batch_first": True},
+ATTENTION = [{}, {"bias": False}, {"add_bias_kv": True}, {"add_zero_attn": True}, {"kdim": 3, "vdim": 5},
+             {"batch_first": True},
              {"add_bias_kv": True, "add_zero_attn": True, "batch_first": True}]
 
 
@@ -120,21 +123,22 @@ def test_multihead_attention(options, mask, need):
 
 
 @pytest.mark.parametrize("need", [True, False])
-def test_multihead_attention_of_one_sequence(need):
-    for options in ({}, {"batch_first": True, "add_zero_attn": True}):
-        ours, theirs = pair("MultiheadAttention", 4, 2, **options)
-        hidden = np.triu(np.ones((3, 3), bool), 1)
-        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-            agree(lambda x: ours(x, x, x, need_weights=need, attn_mask=hidden),
-                  lambda x: theirs(x, x, x, need_weights=need, attn_mask=torch.tensor(hidden)), [draw(3, 4)],
-                  (list(ours.parameters()), list(theirs.parameters())))
-            if options:
-                continue  # torch hides the zeros too, but only where weights are not needed
+@pytest.mark.parametrize("options", [{}, {"batch_first": True, "add_zero_attn": True}], ids=str)
+def test_multihead_attention_of_one_sequence(options, need):
+    ours, theirs = pair("MultiheadAttention", 4, 2, **options)
+    hidden = np.triu(np.ones((3, 3), bool), 1)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        agree(lambda x: ours(x, x, x, need_weights=need, attn_mask=hidden),
+              lambda x: theirs(x, x, x, need_weights=need, attn_mask=torch.tensor(hidden)), [draw(3, 4)],
+              (list(ours.parameters()), list(theirs.parameters())))
+        if not options:  # with zeros added, torch hides those too, but only where weights are not needed
             agree(lambda x: ours(x, x, x, need_weights=need, is_causal=True),
-                  lambda x: theirs(x, x, x, need_weights=need, attn_mask=torch.tensor(hidden), is_causal=True), [draw(3, 4)])
+                  lambda x: theirs(x, x, x, need_weights=need, attn_mask=torch.tensor(hidden), is_causal=True),
+                  [draw(3, 4)])
 
 
-@pytest.mark.parametrize("options", [{}, {"activation": "gelu", "norm_first": True}, {"bias": False, "batch_first": True}, {"layer_norm_eps": 0.1}],
+@pytest.mark.parametrize("options", [{}, {"activation": "gelu", "norm_first": True},
+                                     {"bias": False, "batch_first": True}, {"layer_norm_eps": 0.1}],
                          ids=str)
 @pytest.mark.parametrize("shape", [(3, 2, 4), (3, 4)], ids=str)
 def test_transformer_block(options, shape):
@@ -150,14 +154,16 @@ def test_transformer_block(options, shape):
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
 def test_transformer_encoder():
     ours = layers.TransformerEncoder(layers.TransformerEncoderLayer(4, 2, 6, 0.0), 2, layers.LayerNorm(4)).to("float64")
-    theirs = torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(4, 2, 6, 0.0), 2, torch.nn.LayerNorm(4)).double()
+    theirs = torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(4, 2, 6, 0.0), 2,
+                                         torch.nn.LayerNorm(4)).double()
     assert list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict(theirs.state_dict())
     compare(ours, theirs, [draw(3, 2, 4)], src_key_padding_mask=np.array([[False, False, True], [False] * 3]))
 
 
 SPATIAL = [
-    ("Conv1d", (4, 6, 3), {"stride": 2, "padding": 1}, (2, 4, 7)), ("Conv1d", (4, 6, 3), {"padding": "same", "groups": 2}, (4, 7)),
+    ("Conv1d", (4, 6, 3), {"stride": 2, "padding": 1}, (2, 4, 7)),
+    ("Conv1d", (4, 6, 3), {"padding": "same", "groups": 2}, (4, 7)),
     ("Conv3d", (2, 4, (1, 2, 2)), {"dilation": (1, 2, 1), "bias": False}, (1, 2, 3, 4, 4)),
     *[("Conv2d", (2, 3, (2, 3)), {"padding": padding, "padding_mode": mode}, (2, 2, 5, 5))
       for mode in ("reflect", "replicate", "circular") for padding in (1, (0, 2), "same")],
@@ -165,10 +171,13 @@ SPATIAL = [
     ("ConvTranspose1d", (4, 2, 3), {"stride": 2, "output_padding": 1}, (2, 4, 5)),
     ("ConvTranspose2d", (4, 6, (2, 3)), {"stride": (2, 1), "padding": 1, "groups": 2, "bias": False}, (2, 4, 3, 4)),
     ("ConvTranspose2d", (4, 2, 3), {"dilation": 2}, (4, 3, 3)), ("ConvTranspose3d", (2, 2, 2), {}, (1, 2, 2, 3, 2)),
-    ("MaxPool1d", (2,), {}, (2, 3, 7)), ("MaxPool3d", (2, 1), {"ceil_mode": True}, (1, 2, 3, 4, 4)), ("AvgPool1d", (3, 2, 1), {}, (2, 3, 7)),
-    ("AvgPool3d", (2,), {}, (1, 2, 4, 4, 4)), ("AdaptiveAvgPool1d", (3,), {}, (2, 3, 7)), ("AdaptiveAvgPool3d", ((1, 2, None),), {}, (2, 3, 4, 3)),
+    ("MaxPool1d", (2,), {}, (2, 3, 7)), ("MaxPool3d", (2, 1), {"ceil_mode": True}, (1, 2, 3, 4, 4)),
+    ("AvgPool1d", (3, 2, 1), {}, (2, 3, 7)),
+    ("AvgPool3d", (2,), {}, (1, 2, 4, 4, 4)), ("AdaptiveAvgPool1d", (3,), {}, (2, 3, 7)),
+    ("AdaptiveAvgPool3d", ((1, 2, None),), {}, (2, 3, 4, 3)),
     ("Unfold", (2,), {"padding": 1}, (2, 3, 4, 4)), ("Fold", ((4, 4), 2), {"stride": 2}, (2, 8, 4)),
-    ("ELU", (0.5,), {}, (3, 4)), ("ReLU6", (), {}, (3, 4)), ("Mish", (), {}, (3, 4)), ("LogSigmoid", (), {}, (3, 4)), ("Hardtanh", (-0.5, 0.3), {}, (3, 4)),
+    ("ELU", (0.5,), {}, (3, 4)), ("ReLU6", (), {}, (3, 4)), ("Mish", (), {}, (3, 4)), ("LogSigmoid", (), {}, (3, 4)),
+    ("Hardtanh", (-0.5, 0.3), {}, (3, 4)),
 ]
 
 
@@ -186,7 +195,8 @@ def test_output_size_of_a_transposed_convolution(size):
     compare(ours, theirs, [draw(2, 4, 5, 6)], list(size))
 
 
-@pytest.mark.parametrize("options", [{}, {"padding_idx": 1}, {"padding_idx": -1}, {"scale_grad_by_freq": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"padding_idx": 1}, {"padding_idx": -1}, {"scale_grad_by_freq": True}],
+                         ids=str)
 def test_embedding(options):
     ours, theirs = pair("Embedding", 5, 3, **options)
     assert repr(ours) == repr(theirs)
@@ -203,8 +213,10 @@ def test_embedding_from_a_table():
 
 
 LOSSES = [
-    ("L1Loss", {}), ("SmoothL1Loss", {"beta": 0.5}), ("HuberLoss", {"delta": 0.5}), ("BCEWithLogitsLoss", {}), ("MSELoss", {}),
-    ("BCEWithLogitsLoss", {"pos_weight": np.array([1.0, 2.0, 3.0, 4.0])}), ("BCELoss", {"weight": np.array([1.0, 2.0, 3.0, 4.0])}),
+    ("L1Loss", {}), ("SmoothL1Loss", {"beta": 0.5}), ("HuberLoss", {"delta": 0.5}), ("BCEWithLogitsLoss", {}),
+    ("MSELoss", {}),
+    ("BCEWithLogitsLoss", {"pos_weight": np.array([1.0, 2.0, 3.0, 4.0])}),
+    ("BCELoss", {"weight": np.array([1.0, 2.0, 3.0, 4.0])}),
     ("KLDivLoss", {"log_target": True}), ("KLDivLoss", {}),
 ]
 
@@ -221,7 +233,8 @@ def test_losses(name, options, reduction):
     compare(ours, theirs, [x, t])
 
 
-@pytest.mark.parametrize("options", [{}, {"ignore_index": 1}, {"weight": np.array([1.0, 2.0, 0.5])}, {"reduction": "none"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"ignore_index": 1}, {"weight": np.array([1.0, 2.0, 0.5])},
+                                     {"reduction": "none"}], ids=str)
 def test_negative_log_likelihood(options):
     ours = layers.NLLLoss(**options)
     theirs = torch.nn.NLLLoss(**{k: as_torch(v) for k, v in options.items()})
@@ -229,8 +242,10 @@ def test_negative_log_likelihood(options):
     compare(ours, theirs, [draw(4, 3), np.array([0, 1, 2, 1])])
 
 
-NAMES = ("Conv1d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "MaxPool1d", "MaxPool3d", "AvgPool1d", "AvgPool3d",
-         "AdaptiveAvgPool1d", "AdaptiveAvgPool3d", "Unfold", "Fold", "ELU", "ReLU6", "Mish", "Hardtanh", "Embedding", "MultiheadAttention",
+NAMES = ("Conv1d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "MaxPool1d", "MaxPool3d",
+         "AvgPool1d", "AvgPool3d",
+         "AdaptiveAvgPool1d", "AdaptiveAvgPool3d", "Unfold", "Fold", "ELU", "ReLU6", "Mish", "Hardtanh", "Embedding",
+         "MultiheadAttention",
          "TransformerEncoderLayer", "RNNCell", "LSTMCell", "GRUCell", "HuberLoss")
 
 
@@ -249,9 +264,12 @@ def test_signatures(name):
 
 
 @pytest.mark.parametrize(("name", "args", "options"), [
-    ("Conv1d", (20, 50, 5), {}), ("Conv3d", (8, 20, 3), {}), ("ConvTranspose2d", (20, 50, 5), {}), ("ConvTranspose1d", (20, 60, 9), {"groups": 2}),
-    ("Embedding", (100, 60), {}), ("RNN", (30, 50), {"num_layers": 2}), ("LSTM", (30, 50), {}), ("GRU", (30, 50), {"bidirectional": True}),
-    ("LSTMCell", (30, 50), {}), ("MultiheadAttention", (60, 4), {"add_bias_kv": True}), ("MultiheadAttention", (60, 4), {"kdim": 40, "vdim": 80}),
+    ("Conv1d", (20, 50, 5), {}), ("Conv3d", (8, 20, 3), {}), ("ConvTranspose2d", (20, 50, 5), {}),
+    ("ConvTranspose1d", (20, 60, 9), {"groups": 2}),
+    ("Embedding", (100, 60), {}), ("RNN", (30, 50), {"num_layers": 2}), ("LSTM", (30, 50), {}),
+    ("GRU", (30, 50), {"bidirectional": True}),
+    ("LSTMCell", (30, 50), {}), ("MultiheadAttention", (60, 4), {"add_bias_kv": True}),
+    ("MultiheadAttention", (60, 4), {"kdim": 40, "vdim": 80}),
     ("TransformerEncoderLayer", (60, 4, 100), {}),
 ])
 def test_initial_distributions(name, args, options):
@@ -267,13 +285,18 @@ def test_initial_distributions(name, args, options):
 
 
 @pytest.mark.parametrize(("name", "args", "shapes"), [
-    ("LSTM", (3, 4), [(2, 5)]), ("LSTM", (3, 4), [(2, 2, 2, 3)]), ("GRU", (3, 4), [(2, 1, 3), (2, 1, 4)]), ("RNN", (3, 4), [(0, 1, 3)]),
+    ("LSTM", (3, 4), [(2, 5)]), ("LSTM", (3, 4), [(2, 2, 2, 3)]), ("GRU", (3, 4), [(2, 1, 3), (2, 1, 4)]),
+    ("RNN", (3, 4), [(0, 1, 3)]),
     ("LSTMCell", (3, 4), [(2, 4)]), ("GRUCell", (3, 4), [(2, 3), (3, 4)]), ("RNNCell", (3, 4), [(2, 2, 3)]),
-    ("MultiheadAttention", (4, 2), [(3, 2, 4), (3, 1, 4), (3, 1, 4)]), ("MultiheadAttention", (4, 2), [(3, 2, 4), (5, 2, 4), (3, 2, 4)]),
-    ("MultiheadAttention", (4, 2), [(3, 2, 5), (3, 2, 5), (3, 2, 5)]), ("MultiheadAttention", (4, 2), [(3, 4), (2, 3, 4), (2, 3, 4)]),
-    ("Conv1d", (3, 2, 3), [(1, 2, 5)]), ("Conv3d", (3, 2, 3), [(1, 3, 2, 5, 5)]), ("ConvTranspose2d", (3, 2, 3), [(1, 2, 5, 5)]),
+    ("MultiheadAttention", (4, 2), [(3, 2, 4), (3, 1, 4), (3, 1, 4)]),
+    ("MultiheadAttention", (4, 2), [(3, 2, 4), (5, 2, 4), (3, 2, 4)]),
+    ("MultiheadAttention", (4, 2), [(3, 2, 5), (3, 2, 5), (3, 2, 5)]),
+    ("MultiheadAttention", (4, 2), [(3, 4), (2, 3, 4), (2, 3, 4)]),
+    ("Conv1d", (3, 2, 3), [(1, 2, 5)]), ("Conv3d", (3, 2, 3), [(1, 3, 2, 5, 5)]),
+    ("ConvTranspose2d", (3, 2, 3), [(1, 2, 5, 5)]),
     ("Hardtanh", (1.0, 1.0), [(1,)]), ("LSTM", (3, 0), [(1, 1, 3)]), ("MultiheadAttention", (5, 2), [(1, 1, 5)] * 3),
-    ("Embedding", (3, 2, 5), [(1,)]), ("RNN", (3, 4, 1, "elu"), [(1, 1, 3)]), ("GRU", (3, 4, 2, True, False, 1.5), [(1, 1, 3)]),
+    ("Embedding", (3, 2, 5), [(1,)]), ("RNN", (3, 4, 1, "elu"), [(1, 1, 3)]),
+    ("GRU", (3, 4, 2, True, False, 1.5), [(1, 1, 3)]),
     ("L1Loss", (), [(2,)]),
 ])
 def test_what_torch_refuses_we_refuse(name, args, shapes):
@@ -299,7 +322,8 @@ def test_numbers_are_drawn_from_the_generator_given():
 
 
 def test_half_precision_runs():
-    for layer, shape in ((layers.LSTM(3, 4), (2, 2, 3)), (layers.TransformerEncoderLayer(4, 2, 5), (3, 2, 4)), (layers.ConvTranspose1d(3, 2, 2), (2, 3, 4))):
+    for layer, shape in ((layers.LSTM(3, 4), (2, 2, 3)), (layers.TransformerEncoderLayer(4, 2, 5), (3, 2, 4)),
+                         (layers.ConvTranspose1d(3, 2, 2), (2, 3, 4))):
         half, wide = layer.to("float16"), oracle.draw(*shape)
         y = half(minigrad.Tensor(wide.astype(np.float16)))
         y = y[0] if isinstance(y, tuple) else y

@@ -17,9 +17,11 @@ STEPS = 30
 
 def optimizers(kind="SGD", **options):
     """Both of one kind, with two groups of different rates."""
-    ours = getattr(optim, kind)([{"params": [Parameter([1.0])]}, {"params": [Parameter([2.0])], "lr": 0.03}], lr=0.5, **options)
+    ours = getattr(optim, kind)([{"params": [Parameter([1.0])]}, {"params": [Parameter([2.0])], "lr": 0.03}], lr=0.5,
+                                **options)
     theirs = getattr(torch.optim, kind)([{"params": [torch.nn.Parameter(torch.ones(1))]},
-                                         {"params": [torch.nn.Parameter(torch.ones(1))], "lr": 0.03}], lr=0.5, **options)
+                                         {"params": [torch.nn.Parameter(torch.ones(1))], "lr": 0.03}], lr=0.5,
+                                         **options)
     return ours, theirs
 
 
@@ -40,9 +42,12 @@ def same_way(make, steps=STEPS, kind="SGD", **options):
 
 
 SCHEDULES = [
-    ("StepLR", (3,), {}), ("StepLR", (1, 0.5), {}), ("MultiStepLR", ([2, 5, 5, 9],), {"gamma": 0.3}), ("MultiStepLR", ([],), {}),
-    ("LinearLR", (), {}), ("LinearLR", (0.1, 0.7, 9), {}), ("LinearLR", (1.0, 0.0, 8), {}), ("CosineAnnealingLR", (10,), {}),
-    ("CosineAnnealingLR", (7, 0.01), {}), ("CosineAnnealingLR", (1,), {}), ("ExponentialLR", (0.9,), {}), ("LambdaLR", (lambda n: 0.9**n,), {}),
+    ("StepLR", (3,), {}), ("StepLR", (1, 0.5), {}), ("MultiStepLR", ([2, 5, 5, 9],), {"gamma": 0.3}),
+    ("MultiStepLR", ([],), {}),
+    ("LinearLR", (), {}), ("LinearLR", (0.1, 0.7, 9), {}), ("LinearLR", (1.0, 0.0, 8), {}),
+    ("CosineAnnealingLR", (10,), {}),
+    ("CosineAnnealingLR", (7, 0.01), {}), ("CosineAnnealingLR", (1,), {}), ("ExponentialLR", (0.9,), {}),
+    ("LambdaLR", (lambda n: 0.9**n,), {}),
     ("LambdaLR", ([lambda n: 1 / (n + 1), lambda n: 2.0],), {}),
 ]
 
@@ -53,8 +58,10 @@ def test_rates(name, args, options):
 
 
 @pytest.mark.parametrize("options", [
-    {}, {"anneal_strategy": "linear"}, {"three_phase": True}, {"pct_start": 0.5, "div_factor": 10.0, "final_div_factor": 100.0},
-    {"cycle_momentum": False}, {"base_momentum": 0.5, "max_momentum": [0.9, 0.8]}, {"three_phase": True, "anneal_strategy": "linear", "pct_start": 0.25},
+    {}, {"anneal_strategy": "linear"}, {"three_phase": True},
+    {"pct_start": 0.5, "div_factor": 10.0, "final_div_factor": 100.0},
+    {"cycle_momentum": False}, {"base_momentum": 0.5, "max_momentum": [0.9, 0.8]},
+    {"three_phase": True, "anneal_strategy": "linear", "pct_start": 0.25},
 ], ids=str)
 @pytest.mark.parametrize("kind", ["SGD", "AdamW"])
 def test_one_cycle(kind, options):
@@ -66,7 +73,8 @@ def test_one_cycle(kind, options):
 @pytest.mark.filterwarnings("ignore:Detected call of")
 def test_warm_up_and_then_a_cosine():
     def make(module, optimizer):
-        parts = [module.LinearLR(optimizer, 0.1, total_iters=4), module.CosineAnnealingLR(optimizer, 10), module.StepLR(optimizer, 2)]
+        parts = [module.LinearLR(optimizer, 0.1, total_iters=4), module.CosineAnnealingLR(optimizer, 10),
+                 module.StepLR(optimizer, 2)]
         return module.SequentialLR(optimizer, parts, [4, 14])
 
     same_way(make)
@@ -88,22 +96,28 @@ def test_two_schedules_on_one_optimizer():
 
 
 @pytest.mark.parametrize("options", [
-    {}, {"mode": "max"}, {"patience": 1, "factor": 0.5}, {"patience": 0, "cooldown": 3, "threshold": 0.1}, {"patience": 1, "threshold_mode": "abs"},
-    {"patience": 0, "min_lr": 0.01}, {"patience": 0, "min_lr": [0.1, 0.001]}, {"mode": "max", "threshold_mode": "abs", "threshold": 0.2, "patience": 2},
+    {}, {"mode": "max"}, {"patience": 1, "factor": 0.5}, {"patience": 0, "cooldown": 3, "threshold": 0.1},
+    {"patience": 1, "threshold_mode": "abs"},
+    {"patience": 0, "min_lr": 0.01}, {"patience": 0, "min_lr": [0.1, 0.001]},
+    {"mode": "max", "threshold_mode": "abs", "threshold": 0.2, "patience": 2},
     {"patience": 0, "eps": 0.02},
 ], ids=str)
 def test_plateau(options):
     ours, theirs = optimizers()
     mine, wanted = optim.ReduceLROnPlateau(ours, **options), T.ReduceLROnPlateau(theirs, **options)
-    for loss in np.abs(np.random.default_rng(1).normal(size=40)).cumsum()[::-1] * 0.1 + np.random.default_rng(2).random(40):
+    falling = np.abs(np.random.default_rng(1).normal(size=40)).cumsum()[::-1] * 0.1
+    for loss in falling + np.random.default_rng(2).random(40):
         mine.step(Tensor([loss])), wanted.step(loss)
         assert facts(ours) == facts(theirs)
-        assert (mine.num_bad_epochs, mine.cooldown_counter, mine.best) == (wanted.num_bad_epochs, wanted.cooldown_counter, pytest.approx(wanted.best))
+        assert (mine.num_bad_epochs, mine.cooldown_counter, mine.best) == (wanted.num_bad_epochs,
+                                                                           wanted.cooldown_counter,
+                                                                           pytest.approx(wanted.best))
 
 
 MAKERS = [
     lambda o: optim.StepLR(o, 3), lambda o: optim.MultiStepLR(o, [4, 12]), lambda o: optim.CosineAnnealingLR(o, 9),
-    lambda o: optim.OneCycleLR(o, 1.0, total_steps=30, cycle_momentum=False), lambda o: optim.LambdaLR(o, lambda n: 1 / (n + 1)),
+    lambda o: optim.OneCycleLR(o, 1.0, total_steps=30, cycle_momentum=False),
+    lambda o: optim.LambdaLR(o, lambda n: 1 / (n + 1)),
     lambda o: optim.SequentialLR(o, [optim.LinearLR(o, 0.1), optim.CosineAnnealingLR(o, 10)], [5]),
 ]
 
@@ -125,7 +139,8 @@ def test_going_on_from_a_checkpoint(make):
         schedule.step(), resumed.step()
 
 
-@pytest.mark.parametrize("name", ["LRScheduler", "LambdaLR", "StepLR", "MultiStepLR", "LinearLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR",
+@pytest.mark.parametrize("name", ["LRScheduler", "LambdaLR", "StepLR", "MultiStepLR", "LinearLR", "ExponentialLR",
+                                  "CosineAnnealingLR", "OneCycleLR",
                                   "ReduceLROnPlateau", "SequentialLR"])
 def test_signatures(name):
     mine, wanted = (inspect.signature(getattr(m, name).__init__).parameters for m in (optim, T))
@@ -135,10 +150,13 @@ def test_signatures(name):
 @pytest.mark.parametrize("make", [
     lambda m, o: m.LinearLR(o, 0.0), lambda m, o: m.LinearLR(o, 0.5, 1.5), lambda m, o: m.OneCycleLR(o, 1.0),
     lambda m, o: m.OneCycleLR(o, 1.0, total_steps=0), lambda m, o: m.OneCycleLR(o, 1.0, total_steps=5, pct_start=1.5),
-    lambda m, o: m.OneCycleLR(o, 1.0, total_steps=5, anneal_strategy="exp"), lambda m, o: m.OneCycleLR(o, [1.0], total_steps=5),
+    lambda m, o: m.OneCycleLR(o, 1.0, total_steps=5, anneal_strategy="exp"), lambda m,
+    o: m.OneCycleLR(o, [1.0], total_steps=5),
     lambda m, o: m.ReduceLROnPlateau(o, factor=1.0), lambda m, o: m.ReduceLROnPlateau(o, mode="low"),
-    lambda m, o: m.ReduceLROnPlateau(o, min_lr=[0.1]), lambda m, o: m.LambdaLR(o, [lambda n: 1.0]), lambda m, o: m.StepLR(None, 3),
-    lambda m, o: m.SequentialLR(o, [m.StepLR(o, 3)], [2]), lambda m, o: m.SequentialLR(o, [], []), lambda m, o: m.StepLR(o, 3, last_epoch=4),
+    lambda m, o: m.ReduceLROnPlateau(o, min_lr=[0.1]), lambda m, o: m.LambdaLR(o, [lambda n: 1.0]), lambda m,
+    o: m.StepLR(None, 3),
+    lambda m, o: m.SequentialLR(o, [m.StepLR(o, 3)], [2]), lambda m, o: m.SequentialLR(o, [], []), lambda m,
+    o: m.StepLR(o, 3, last_epoch=4),
     lambda m, o: [s.step() for s in [m.OneCycleLR(o, 1.0, total_steps=2)] for _ in range(4)],
 ], ids=range(16))
 @pytest.mark.filterwarnings("ignore:Detected call of")
