@@ -25,9 +25,8 @@ from minigrad.examples._setup import parameters, rate, whole
 from minigrad.run import Progress, Run, Table
 
 FEATURES, HEADS, DEPTH, CONTEXT = 64, 4, 4, 64
-NORMS: dict[str, Callable[[int], layers.Module]] = {"none": layers.Identity, "layer": layers.LayerNorm}
-if "RMSNorm" in layers.__all__:
-    NORMS["rms"] = vars(layers)["RMSNorm"]
+NORMS: dict[str, Callable[[int], layers.Module]] = {
+    "none": layers.Identity, "layer": layers.LayerNorm, "rms": layers.RMSNorm}
 NAMES = {"none": "no normalization", "layer": "LayerNorm", "rms": "RMSNorm"}
 
 
@@ -183,7 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     if given.tiny:
         given.steps, given.batch_size, given.length = 6, 8, 40
     text = read()
-    print(f"{len(text.train):,} characters to train on, {len(text.test):,} to test on, {len(text.characters)} different")
+    print(f"{len(text.train):,} characters to train on, {len(text.test):,} to test on, of {len(text.characters)} kinds")
     rows = []
     with Run(given.out, vars(given), title=f"char-{given.model}") as run, Progress() as progress:
         for norm in given.compare or [given.norm]:

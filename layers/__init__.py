@@ -1,7 +1,10 @@
 """Layers under torch.nn's names: modules that hold parameters and buffers, and call `minigrad.functional` with them."""
 
 if __name__ != "minigrad.layers":
-    raise ImportError("this folder is installed as minigrad.layers: write `from minigrad.layers import init
+    raise ImportError("this folder is installed as minigrad.layers: write `from minigrad import layers` and run Python "
+                      "where minigrad is installed (pip install -e .)")
+
+from minigrad.layers import init
 from minigrad.layers.activation import (
     ELU,
     GELU,
