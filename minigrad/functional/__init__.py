@@ -32,7 +32,7 @@ from minigrad.functional.convolution import (
 )
 from minigrad.functional.dropout import dropout
 from minigrad.functional.embedding import embedding, normalize, one_hot
-from minigrad.functional.loss import cross_entropy, mse_loss, nll_loss
+from minigrad.functional.loss import cross_entropy, nll_loss
 from minigrad.functional.normalization import (
     batch_norm,
     group_norm,
@@ -54,7 +54,7 @@ from minigrad.functional.pooling import (
     max_pool3d,
 )
 from minigrad.functional.probability import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
-from minigrad.functional.regression import huber_loss, l1_loss, smooth_l1_loss
+from minigrad.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from minigrad.ops import linear
 
 __all__ = [
