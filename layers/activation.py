@@ -8,7 +8,8 @@ from minigrad import functional as F
 from minigrad.errors import ArgumentError
 from minigrad.layers.module import Module
 
-__all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh"]
+__all__ = ["ELU", "GELU", "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "ReLU", "ReLU6", "SiLU",
+           "Sigmoid", "Softmax", "Softplus", "Tanh"]
 
 
 class ReLU(Module):
@@ -93,6 +94,87 @@ class SiLU(Module):
     def extra_repr(self) -> str:
         """Hyper-parameters."""
         return "inplace=True" if self.inplace else ""
+
+
+class ELU(Module):
+    """x where it is positive, else alpha·(eˣ − 1) (Clevert et al., arXiv:1511.07289).
+
+    Parameters
+    ----------
+    alpha : float
+    inplace : bool
+        Without effect.
+    """
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        self.alpha, self.inplace = alpha, inplace
+
+    def forward(self, x: Any) -> Any:
+        """x or alpha·(eˣ − 1)."""
+        return F.elu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        """Hyper-parameters."""
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
+
+
+class Hardtanh(Module):
+    """x limited to [min_val, max_val], with derivative 0 at both ends.
+
+    Parameters
+    ----------
+    min_val, max_val : float
+        The lower has to be below the upper.
+    inplace : bool
+        Without effect.
+
+    Raises
+    ------
+    ArgumentError
+        The lower bound is not below the upper.
+    """
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        if not min_val < max_val:
+            raise ArgumentError("Hardtanh", got=f"min_val={min_val}, max_val={max_val}", wanted="min_val < max_val")
+        self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
+
+    def forward(self, x: Any) -> Any:
+        """x within its bounds."""
+        return F.hardtanh(x, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        """Hyper-parameters."""
+        return f"min_val={self.min_val}, max_val={self.max_val}" + (", inplace=True" if self.inplace else "")
+
+
+class ReLU6(Hardtanh):
+    """x limited to [0, 6], with derivative 0 at both ends."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__(0.0, 6.0, inplace)
+
+    def extra_repr(self) -> str:
+        """Hyper-parameters."""
+        return "inplace=True" if self.inplace else ""
+
+
+class Mish(SiLU):
+    """x·tanh(ln(1 + eˣ)) (Misra, arXiv:1908.08681). `inplace` is without effect."""
+
+    def forward(self, x: Any) -> Any:
+        """x·tanh(ln(1 + eˣ))."""
+        return F.mish(x)
+
+
+class LogSigmoid(Module):
+    """ln(1 / (1 + e^−x)), without overflow."""
+
+    def forward(self, x: Any) -> Any:
+        """ln(1 / (1 + e^−x))."""
+        return F.logsigmoid(x)
 
 
 class Sigmoid(Module):

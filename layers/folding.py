@@ -27,13 +27,13 @@ from minigrad.observers import Observer, observe
 from minigrad.op import Traced
 from minigrad.tensor import Parameter
 
-__all__ = ["FOLDABLE", "Fold", "fold", "folds"]
+__all__ = ["FOLDABLE", "Folding", "fold", "folds"]
 
 #: The linear layers, and which axis of their weight is that of the output channels.
 FOLDABLE: dict[type[Module], int] = {Linear: 0, Conv2d: 0}
 
 
-class Fold(NamedTuple):
+class Folding(NamedTuple):
     """What can be done about one BatchNorm.
 
     Attributes
@@ -160,7 +160,7 @@ def _reason(norm: BatchNorm, before: Module | None, connection: str) -> str:
     return connection
 
 
-def folds(model: Module, *inputs: Any) -> list[Fold]:
+def folds(model: Module, *inputs: Any) -> list[Folding]:
     """For every BatchNorm of a model: what it would be folded into, or why it cannot be.
 
     Parameters
@@ -182,7 +182,7 @@ def folds(model: Module, *inputs: Any) -> list[Fold]:
             else:
                 previous, reason = None, ("it was not called" if inputs else
                                           "it is in no Sequential: pass an example input to see what feeds it")
-            result.append(Fold(name, names[previous] if previous in names and not reason else "", reason))
+            result.append(Folding(name, names[previous] if previous in names and not reason else "", reason))
     return result
 
 

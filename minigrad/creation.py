@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Device, as_device, transfer
+from minigrad import ops
+from minigrad.backend import Device, as_device, namespace, transfer
+from minigrad.errors import ArgumentError, ShapeError
 from minigrad.ops.random import Generator, default_generator
 from minigrad.tensor import Tensor
 
-__all__ = ["arange", "empty", "eye", "from_dlpack", "full", "linspace", "ones", "rand", "randint", "randn", "randperm",
-           "tensor", "zeros"]
+__all__ = ["arange", "asarray", "bernoulli", "empty", "empty_like", "eye", "from_dlpack", "full", "linspace",
+           "logspace", "meshgrid", "multinomial", "normal", "ones", "rand", "rand_like", "randint", "randn",
+           "randn_like", "randperm", "tensor", "uniform", "zeros"]
 
 Shape = int | Sequence[int]
 DeviceLike = str | Device | None
@@ -23,6 +27,13 @@ def tensor(data: Any, dtype: Any = None, device: DeviceLike = None, requires_gra
     made = Tensor(data, dtype=dtype, device=device)
     made.data = made.data.copy()
     return made.requires_grad_(requires_grad)
+
+
+def asarray(data: Any, dtype: Any = None, device: DeviceLike = None) -> Tensor:
+    """`data` as a Tensor: a Tensor as it is, an array shared, numbers and lists new. `tensor` copies."""
+    if isinstance(data, Tensor):
+        return data.to(as_device(device) if device is not None else None, dtype)
+    return Tensor(data, dtype=dtype, device=device)
 
 
 def full(shape: Shape, fill: float, dtype: Any = None, device: DeviceLike = None,
@@ -46,6 +57,11 @@ def empty(*shape: Any, dtype: Any = None, device: DeviceLike = None) -> Tensor:
     return Tensor(np.empty(_shape(shape), dtype or np.float32), device=device)
 
 
+def empty_like(x: Tensor, dtype: Any = None) -> Tensor:
+    """Whatever was in memory, in the shape, device and, unless given, dtype of `x`."""
+    return Tensor(namespace(x.data).empty_like(x.data, dtype=dtype))
+
+
 def arange(*bounds: float, dtype: Any = None, device: DeviceLike = None) -> Tensor:
     """Numbers from start to stop (excluded) by step: ``arange(stop)`` or ``arange(start, stop, step)``."""
     return Tensor(np.arange(*bounds, dtype=dtype or _dtype_of(*bounds)), device=device)
@@ -54,6 +70,30 @@ def arange(*bounds: float, dtype: Any = None, device: DeviceLike = None) -> Tens
 def linspace(start: float, stop: float, num: int, dtype: Any = None, device: DeviceLike = None) -> Tensor:
     """`num` evenly spaced numbers from start to stop, both included."""
     return Tensor(np.linspace(start, stop, num, dtype=dtype or np.float32), device=device)
+
+
+def logspace(start: float, stop: float, num: int, base: float = 10.0, dtype: Any = None,
+             device: DeviceLike = None) -> Tensor:
+    """`num` numbers from base^start to base^stop, both included, whose logarithms are evenly spaced."""
+    return Tensor(np.logspace(start, stop, num, base=base, dtype=dtype or np.float32), device=device)
+
+
+def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
+    """Coordinates over a grid, one Tensor for each axis; ``"xy"`` (NumPy's default) puts the second axis first.
+
+    Raises
+    ------
+    ShapeError, ArgumentError
+        An argument has more than one axis; an unknown indexing.
+    """
+    if indexing not in ("xy", "ij"):
+        raise ArgumentError("meshgrid", got=f"indexing={indexing!r}", wanted="'xy' or 'ij'")
+    if any(x.ndim > 1 for x in xs):
+        raise ShapeError("meshgrid", got=f"shapes {[x.shape for x in xs]}", wanted="one axis each")
+    lengths = tuple(x.size for x in xs)
+    grids = [ops.broadcast_to(ops.reshape(x, tuple(-1 if i == axis else 1 for i in range(len(xs)))), lengths)
+             for axis, x in enumerate(xs)]
+    return [ops.swapaxes(g, 0, 1) for g in grids] if indexing == "xy" and len(xs) > 1 else grids
 
 
 def eye(n: int, m: int | None = None, dtype: Any = None, device: DeviceLike = None) -> Tensor:
@@ -73,6 +113,89 @@ def rand(*shape: Any, generator: Generator | None = None, dtype: Any = None, dev
     """Independent numbers, uniform in [0, 1)."""
     stream, place = _stream(generator, device)
     return Tensor(_cast(stream.random(_shape(shape)), dtype or np.float32, place), requires_grad)
+
+
+def randn_like(x: Tensor, generator: Generator | None = None) -> Tensor:
+    """Independent standard normal numbers in the shape, dtype and device of `x`."""
+    return randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def rand_like(x: Tensor, generator: Generator | None = None) -> Tensor:
+    """Independent numbers, uniform in [0, 1), in the shape, dtype and device of `x`."""
+    return rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def normal(mean: float, std: float, shape: Shape, generator: Generator | None = None, dtype: Any = None,
+           device: DeviceLike = None) -> Tensor:
+    """Independent normal numbers.
+
+    Raises
+    ------
+    ArgumentError
+        `std` is negative.
+    """
+    if not std >= 0:
+        raise ArgumentError("normal", got=f"std={std}", wanted="0 or more")
+    stream, place = _stream(generator, device)
+    return Tensor(_cast(stream.standard_normal(shape) * std + mean, dtype or np.float32, place))
+
+
+def uniform(low: float, high: float, shape: Shape, generator: Generator | None = None, dtype: Any = None,
+            device: DeviceLike = None) -> Tensor:
+    """Independent numbers, uniform in [low, high).
+
+    Raises
+    ------
+    ArgumentError
+        `low` is above `high`.
+    """
+    if low > high:
+        raise ArgumentError("uniform", got=f"low={low}, high={high}", wanted="low ≤ high")
+    stream, place = _stream(generator, device)
+    return Tensor(_cast(stream.random(shape) * (high - low) + low, dtype or np.float32, place))
+
+
+def bernoulli(p: Tensor, generator: Generator | None = None) -> Tensor:
+    """1 with these probabilities, else 0: independent, in the shape, dtype and device of `p`.
+
+    Raises
+    ------
+    ArgumentError
+        A probability is outside [0, 1].
+    """
+    if not bool(((p.data >= 0) & (p.data <= 1)).all()):
+        raise ArgumentError("bernoulli", got="numbers outside [0, 1]", wanted="probabilities")
+    stream, place = _stream(generator, p.device)
+    return Tensor(_cast(stream.random(p.shape) < p.data, p.dtype, place))
+
+
+def multinomial(weights: Tensor, num_samples: int, replacement: bool = False,
+                generator: Generator | None = None) -> Tensor:
+    """Classes drawn in proportion to weights (…, classes), which need not add up to 1: int64 (…, num_samples).
+
+    Without replacement: the first to arrive when each takes an exponential time divided by its weight (Efraimidis &
+    Spirakis, 2006), which is one draw for all rows.
+
+    Raises
+    ------
+    ArgumentError
+        A weight is negative or not finite, all of a row are 0, or there are fewer than are asked for.
+    """
+    w = weights.data
+    xp = namespace(w)
+    few = 0 if w.ndim == 0 else int((w > 0).sum(axis=-1).min()) if w.size else 0
+    if not bool((xp.isfinite(w) & (w >= 0)).all()) or few < (1 if replacement else num_samples) or num_samples < 1:
+        raise ArgumentError("multinomial", got=f"{num_samples} samples of weights of which {few} are above 0",
+                            wanted="weights of 0 or more, enough of them above 0, and at least one sample")
+    stream, _ = _stream(generator, weights.device)
+    total = xp.cumsum(w.astype(np.float64), axis=-1)
+    if replacement:
+        chosen = stream.random((*w.shape[:-1], num_samples)) * total[..., -1:]
+        found = (chosen[..., None] >= total[..., None, :]).sum(axis=-1)
+    else:
+        race = stream.standard_exponential(w.shape) / xp.where(w > 0, w, 1.0)
+        found = xp.argsort(xp.where(w > 0, race, math.inf), axis=-1)[..., :num_samples]
+    return Tensor(found.astype(np.int64))
 
 
 def randint(low: int, high: int, shape: Shape, generator: Generator | None = None, dtype: Any = None,

@@ -77,6 +77,11 @@ class Methods:
     sqrt = ops.sqrt
     rsqrt = ops.rsqrt
     square = ops.square
+    reciprocal = ops.reciprocal
+    floor = ops.floor
+    ceil = ops.ceil
+    round = ops.round
+    nan_to_num = ops.nan_to_num
     sign = ops.sign
     sin = ops.sin
     cos = ops.cos
@@ -86,6 +91,7 @@ class Methods:
     relu = ops.relu
     isnan = ops.isnan
     isfinite = ops.isfinite
+    isinf = ops.isinf
     clip = ops.clip
     maximum = ops.maximum
     minimum = ops.minimum
@@ -99,6 +105,17 @@ class Methods:
     max = ops.max
     min = ops.min
     logsumexp = ops.logsumexp
+    prod = ops.prod
+    norm = ops.norm
+    any = ops.any
+    all = ops.all
+    argmax = ops.argmax
+    argmin = ops.argmin
+    cumsum = ops.cumsum
+    cumprod = ops.cumprod
+    argsort = ops.argsort
+    sort = ops.sort
+    topk = ops.topk
 
     astype = ops.cast
     clone = ops.clone
@@ -108,6 +125,18 @@ class Methods:
     squeeze = ops.squeeze
     flatten = ops.flatten
     matmul = ops.matmul
+    take = ops.take
+    take_along_axis = ops.take_along_axis
+    gather = ops.gather
+    scatter_add = ops.scatter_add
+    split = ops.split
+    unstack = ops.unstack
+    flip = ops.flip
+    roll = ops.roll
+    repeat = ops.repeat
+    tile = ops.tile
+    tril = ops.tril
+    triu = ops.triu
 
     def reshape(self, *shape: Any) -> Any:
         """`minigrad.reshape`; the lengths may be given one by one."""

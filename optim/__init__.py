@@ -1,4 +1,4 @@
-"""Optimizers, parameter groups and gradient clipping, with the names and the arithmetic of `torch.optim`.
+"""Optimizers, schedules, parameter groups and gradient clipping, with the names and the arithmetic of `torch.optim`.
 
 Imported as `minigrad.optim`.
 
@@ -20,8 +20,23 @@ if __name__ != "minigrad.optim":
 
 from minigrad.optim.adam import Adam, AdamW
 from minigrad.optim.clip import clip_grad_norm_, clip_grad_value_
+from minigrad.optim.cycles import OneCycleLR, ReduceLROnPlateau
 from minigrad.optim.groups import parameter_groups
 from minigrad.optim.optimizer import Optimizer
+from minigrad.optim.schedules import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    SequentialLR,
+    StepLR,
+)
 from minigrad.optim.sgd import SGD
 
-__all__ = ["Adam", "AdamW", "Optimizer", "SGD", "clip_grad_norm_", "clip_grad_value_", "parameter_groups"]
+__all__ = [
+    "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR",
+    "OneCycleLR", "Optimizer", "ReduceLROnPlateau", "SGD", "SequentialLR", "StepLR", "clip_grad_norm_",
+    "clip_grad_value_", "parameter_groups",
+]

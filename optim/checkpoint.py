@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.backend import Array, accumulation_dtype, as_array, is_array, to_numpy
 from minigrad.errors import MinigradError, StateError
 from minigrad.op import value
-from minigrad.optim.options import Options
+from minigrad.optim.options import LABELS, Options, at_least_zero
 from minigrad.optim.slots import laid_out
 from minigrad.tensor import Tensor
 
@@ -73,13 +73,15 @@ def _groups(optimizer: Optimizer, saved: Any, problems: list[str]) -> list[Optio
         return []
     found = []
     for i, (group, other) in enumerate(zip(groups, saved)):
-        have, want = set(other) - {"params", "name", "param_names"}, set(optimizer.defaults)
+        have, want = set(other) - {"params", *LABELS}, set(optimizer.defaults)
         problems += [f"group {i} lacks {name!r}" for name in sorted(want - have)]
         problems += [f"group {i} has the unknown option {name!r}" for name in sorted(have - want)]
         _compare_parameters(i, group, other, problems)
         if have == want:
             try:
                 found.append(optimizer.checked({name: other[name] for name in optimizer.defaults}))
+                if "initial_lr" in other:
+                    found[-1]["initial_lr"] = at_least_zero(f"group {i}", "initial_lr", other["initial_lr"])
             except MinigradError as error:
                 problems.append(f"group {i}: {error}")
     return found

@@ -13,7 +13,7 @@ from minigrad.backend import Array, device_of, is_array, namespace
 from minigrad.errors import ArgumentError, DeviceError, DtypeError, GraphError, ShapeError
 from minigrad.modes import enable_grad
 from minigrad.optim import checkpoint
-from minigrad.optim.options import Options, as_groups, as_parameters, described
+from minigrad.optim.options import LABELS, Options, as_groups, as_parameters, described
 from minigrad.optim.slots import Scratch, Slot
 from minigrad.tensor import Tensor
 from minigrad.versions import wrote
@@ -21,10 +21,6 @@ from minigrad.versions import wrote
 __all__ = ["Optimizer"]
 
 _Settings = tuple[Options, tuple[str, ...]]  # a group's options, and the names of what they ask to be remembered
-
-#: Keys of a group that are no options: labels, for summaries and messages.
-LABELS = ("name", "param_names")
-
 
 class Optimizer(ABC):
     """Base of all optimizers: it writes new values into parameters, in place, from their gradients.

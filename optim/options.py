@@ -11,9 +11,11 @@ from typing import Any
 from minigrad.errors import ArgumentError, DtypeError, GraphError
 from minigrad.tensor import Tensor
 
-__all__ = ["Options", "as_groups", "as_parameters", "at_least_zero", "betas", "described", "finite"]
+__all__ = ["LABELS", "Options", "as_groups", "as_parameters", "at_least_zero", "betas", "described", "finite"]
 
 Options = dict[str, Any]
+#: Keys of a group that are no options: labels, for summaries and messages, and the rate before schedules changed it.
+LABELS = ("name", "param_names", "initial_lr")
 _PASS = "pass a list of Tensors, such as list(model.parameters())"
 
 

@@ -141,6 +141,11 @@ ELEMENTWISE = [
     unary("sign", np.sign, grid, order=0),
     unary("isnan", np.isnan, order=0),
     unary("isfinite", np.isfinite, order=0),
+    unary("isinf", np.isinf, order=0),
+    unary("reciprocal", lambda x: 1 / x, positive, integers=False),
+    *(unary(name, getattr(np, name), grid, order=0, integers=False) for name in ("floor", "ceil", "round")),
+    unary("round", lambda x: np.round(x, 1), normal, order=0, integers=False, decimals=1, option="decimals"),
+    unary("nan_to_num", np.nan_to_num),
     unary("clone", np.copy),
     unary("cast", lambda x: x, dtype=np.longdouble, integers=False),
     unary("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
@@ -148,6 +153,11 @@ ELEMENTWISE = [
     unary("leaky_relu", lambda x: np.where(x > 0, x, 0.2 * x), grid, negative_slope=0.2),
     unary("gelu", lambda x: 0.5 * x * (1 + ref.erf(x / math.sqrt(2)))),
     unary("gelu", ref.gelu_tanh, tanh=True, option="tanh"),
+    unary("elu", lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), grid),
+    unary("elu", lambda x: np.where(x > 0, x, 0.3 * np.expm1(np.minimum(x, 0))), grid, alpha=0.3, option="alpha"),
+    unary("hardtanh", lambda x: np.clip(x, -0.3, 0.2), grid, min_val=-0.3, max_val=0.2, integers=False),
+    unary("mish", lambda x: x * np.tanh(np.log1p(np.exp(x)))),
+    unary("logsigmoid", lambda x: -np.log1p(np.exp(-x))),
     unary("silu", lambda x: x / (1 + np.exp(-x))),
     unary("softplus", lambda x: np.log1p(np.exp(x))),
     unary("softplus", lambda x: np.where(2 * x > 1, x, np.log1p(np.exp(2 * x)) / 2), grid, beta=2, threshold=1,
@@ -185,6 +195,7 @@ ARITHMETIC = [
 ]
 
 _AXES = [{}, {"axis": 0}, {"axis": (-1, 0), "keepdims": True}]
+_INDEX = [{}, {"axis": 0}, {"axis": -1, "keepdims": True}]
 REDUCTIONS = [
     *options("sum", np.sum, [normal(2, 3, 2)], [*_AXES, {"axis": ()}], integers=True),
     *options("mean", np.mean, [normal(2, 3, 2)], _AXES, integers=True),
@@ -192,6 +203,18 @@ REDUCTIONS = [
     *options("min", np.min, [grid(2, 3, 2)], _AXES, integers=True),
     *options("var", np.var, [normal(2, 3, 2)], [*_AXES, {"axis": 1, "correction": 1}], integers=True),
     *options("std", np.std, [normal(2, 3, 2)], [*_AXES, {"axis": 1, "correction": 1}], integers=True),
+    *options("prod", np.prod, [normal(2, 3, 2)], [*_AXES, {"axis": ()}], integers=True),
+    *options("cumsum", np.cumsum, [normal(2, 3, 2)], [{}, {"axis": 0}, {"axis": -2}], integers=True),
+    *options("cumprod", np.cumprod, [normal(2, 3, 2)], [{}, {"axis": 0}, {"axis": -2}], integers=True),
+    *options("norm", ref.norm, [grid(2, 3, 2)], [{}, {"axis": 0}, {"ord": 1}, {"ord": math.inf, "axis": (-1, 0)},
+                                                {"ord": -math.inf, "axis": 1}, {"ord": 3, "keepdims": True},
+                                                {"ord": 4, "axis": 1}]),
+    *options("norm", ref.norm, [positive(2, 3, 2)], [{"ord": 0.5, "axis": (0, 2)}]),
+    *options("norm", ref.norm, [grid(2, 3, 2)], [{"ord": 0}], order=0),
+    *options("argmax", np.argmax, [grid(2, 3, 2)], _INDEX, order=0, integers=True),
+    *options("argmin", np.argmin, [grid(2, 3, 2)], _INDEX, order=0, integers=True),
+    *options("any", np.any, [whole(0, 2, 2, 3, 2)], _AXES, order=0, integers=True),
+    *options("all", np.all, [whole(0, 2, 2, 3, 2)], _AXES, order=0, integers=True),
     *options("logsumexp", ref.logsumexp, [normal(2, 3, 2)], _AXES),
     *options("softmax", ref.softmax, [normal(3, 4)], [{}, {"axis": 0}], integers=True),
     *options("log_softmax", lambda x, axis=-1: np.log(ref.softmax(x, axis)), [normal(3, 4)], [{}, {"axis": 0}],
@@ -221,6 +244,34 @@ SHAPES = [
          lambda *xs: np.concat(xs, axis=None), integers=True, option="flat"),
 ]
 
+ORDER = [
+    *options("argsort", ref.argsort, [grid(3, 4)], [{}, {"axis": 0, "descending": True}], order=0, integers=True),
+    *options("sort", lambda x, **o: np.take_along_axis(x, ref.argsort(x, **o), o.get("axis", -1)), [grid(3, 4)],
+             [{}, {"axis": 0, "descending": True}], integers=True),
+    Case("topk", lambda x: ops.topk(x, 2, 1)[0], [grid(3, 4)], lambda x: -np.sort(-x, 1)[:, :2], integers=True),
+    Case("topk", lambda x: ops.topk(x, 2, 0, largest=False)[0], [grid(3, 4)], lambda x: np.sort(x, 0)[:2],
+         option="smallest"),
+    Case("topk", lambda x: ops.topk(x, 3)[1], [grid(3, 4)], lambda x: np.argsort(-x, 1)[:, :3], order=0,
+         option="indices"),
+]
+
+REARRANGED = [
+    *(Case("split", lambda x, o=o: tuple(ops.split(x, *o)), [normal(4, 3, 2)], lambda x, o=o: np.split(x, *o),
+           integers=True, option=str(o)) for o in ((2,), ([1, 3],), ([1], -2), (1, 1), ([0, 2, 9], 1))),
+    Case("unstack", lambda x: ops.unstack(x, 1), [normal(2, 3, 2)], lambda x: np.unstack(x, axis=1), integers=True),
+    *options("flip", np.flip, [normal(2, 3, 2)], [{}, {"axis": 0}, {"axis": (1, -1)}], integers=True),
+    *options("roll", np.roll, [normal(2, 3, 2)], [{"shift": 4}, {"shift": -1, "axis": 1},
+                                                 {"shift": (1, 2), "axis": (0, -1)}], integers=True),
+    *options("repeat", np.repeat, [normal(2, 3)], [{"repeats": 2}, {"repeats": 3, "axis": 0}, {"repeats": 0, "axis": 1},
+                                                  {"repeats": [2, 0, 1], "axis": -1}], integers=True),
+    *options("tile", np.tile, [normal(2, 3)], [{"reps": 2}, {"reps": (2, 1, 3)}, {"reps": (2, 0)}], integers=True),
+    *options("tril", np.tril, [normal(2, 3, 4)], [{}, {"k": 1}, {"k": -1}], integers=True),
+    *options("triu", np.triu, [normal(2, 3, 4)], [{}, {"k": 1}, {"k": -1}], integers=True),
+    *options("pad", np.pad, [normal(3, 4)], [{"pad_width": 2}, {"pad_width": ((1, 0), (0, 2)), "constant_values": 3},
+                                            *({"pad_width": ((1, 2), (3, 0)), "mode": mode}
+                                              for mode in ("edge", "reflect", "symmetric", "wrap"))], integers=True),
+]
+
 _KEYS = {
     "integer": 1, "slice": slice(None, None, -2), "new axis": (Ellipsis, None, 0), "array": np.array([2, 0, 2]),
     "list": [0, 0], "mask": np.array([True, False, True]), "pairs": (np.array([0, 0, 2]), np.array([1, 1, 3])),
@@ -234,11 +285,36 @@ INDEXING = [
       for name, k in {"array": np.array([4, 0, 4]), "list": [1, 1, 0], "slice": slice(1, 4)}.items()),
 ]
 
+INDEXING += [
+    *(Case("take", lambda x, i, a=a: ops.take(x, i, a), [normal(3, 4, 2), whole(-3, 3, *shape)],
+           lambda x, i, a=a: np.take(x, i, a), integers=True, option=f"{shape} of axis {a}")
+      for shape, a in (((5,), 0), ((2, 2), 1), ((), 0), ((3,), None), ((0,), 0))),
+    *(Case("take_along_axis", lambda x, i, a=a: ops.take_along_axis(x, i, a), [normal(3, 4), whole(-3, 3, *shape)],
+           lambda x, i, a=a: np.take_along_axis(x, i, a), integers=True, option=f"{shape}, axis {a}")
+      for shape, a in (((2, 4), 0), ((3, 6), -1), ((1, 2), 1), ((3, 0), 1))),
+    *(Case("gather", lambda x, i, a=a: ops.gather(x, a, i), [normal(3, 4), whole(0, 3, *shape)],
+           lambda x, i, a=a: ref.gather(x, a, i), integers=True, option=f"{shape}, axis {a}")
+      for shape, a in (((5, 3), 0), ((2, 6), 1), ((3, 4), 1))),
+    *(Case("scatter_add", lambda x, i, y, a=a: ops.scatter_add(x, a, i, y),
+           [normal(3, 4), whole(0, 3, *shape), normal(5, 6)],
+           lambda x, i, y, a=a: ref.scatter_add(x, a, i, y), integers=True, option=f"{shape}, axis {a}")
+      for shape, a in (((5, 3), 0), ((2, 6), 1), ((3, 4), 1))),
+]
+
+_EINSUMS = {
+    "ij,jk->ik": [(2, 3), (3, 4)], "ij,jk": [(2, 3), (3, 4)], "ij->ji": [(2, 3)], "ij->": [(2, 3)], "ii->i": [(3, 3)],
+    "iij,jk->k": [(2, 2, 3), (3, 2)], "i,j,k->ikj": [(2,), (3,), (2,)], "b...d,bd...->...b": [(2, 3, 2), (2, 2, 3)],
+    "...ij,...jk->...ik": [(2, 2, 3), (3, 2)], "ij,j": [(2, 3), (1,)], "ab,ab,ab->a": [(2, 3), (2, 3), (2, 3)],
+    ",i->i": [(), (3,)],
+}
 _MATMUL = [((2, 3), (3, 4)), ((2, 2, 3), (3, 2)), ((2, 1, 2, 3), (3, 3, 2)), ((3,), (3, 2)), ((2, 3), (3,)),
            ((3,), (3,))]
 PRODUCTS = [
     *(Case("matmul", ops.matmul, [normal(*a), normal(*b)], np.matmul, integers=True, option=f"{a}@{b}")
       for a, b in _MATMUL),
+    *(Case("einsum", lambda *xs, t=text: ops.einsum(t, *xs), [normal(*s) for s in shapes],
+           lambda *xs, t=text: np.einsum(t, *xs), integers=True, option=text) for text, shapes in _EINSUMS.items()),
+    Case("outer", ops.outer, [normal(2, 3), normal(4)], np.outer, integers=True),
     Case("linear", ops.linear, [normal(3, 4), normal(2, 4), normal(2)], lambda x, w, b: x @ w.T + b, batch=True),
     Case("linear", ops.linear, [normal(2, 3, 4), normal(2, 4)], lambda x, w: x @ w.T, option="no bias", batch=True),
     Case("linear", ops.linear, [normal(4), normal(2, 4), normal(2)], lambda x, w, b: x @ w.T + b, option="vector"),
@@ -256,10 +332,27 @@ _CONVOLUTIONS = {
     "all options": ([normal(2, 4, 5, 4), normal(4, 2, 2, 2), normal(4)],
                     {"stride": (2, 1), "padding": ((1, 0), (1, 2)), "dilation": (1, 2), "groups": 2}),
 }
+_UNFOLD = {"kernel": (2, 3), "stride": (1, 2), "padding": (1, 0), "dilation": (2, 1)}
+_TRANSPOSED = {
+    "plain": ([normal(2, 2, 2, 3), normal(2, 3, 2, 3), normal(3)],
+              {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1), "groups": 1}),
+    "all options": ([normal(2, 4, 2, 3), normal(4, 1, 3, 2), normal(2)],
+                    {"stride": (2, 3), "padding": (1, 0), "output_padding": (1, 2), "dilation": (1, 2), "groups": 2}),
+    "longer than the padding": ([normal(1, 2, 3), normal(2, 2, 2), normal(2)],
+                                {"stride": (1,), "padding": (1,), "output_padding": (2,), "dilation": (3,),
+                                 "groups": 1}),
+}
 _POOL = {"kernel": (2, 3), "stride": (2, 1), "padding": (1, 1)}
 SPATIAL = [
     *(Case("convolution", lambda *xs, o=o: _convolution(*xs, **o), draws, lambda *xs, o=o: ref.convolution(*xs, **o),
            batch=True, option=name) for name, (draws, o) in _CONVOLUTIONS.items()),
+    *(Case("convolution_transpose", lambda *xs, o=o: ops.convolution_transpose(*xs, **o), draws,
+           lambda *xs, o=o: ref.convolution_transpose(*xs, **o), batch=True, option=name)
+      for name, (draws, o) in _TRANSPOSED.items()),
+    Case("unfold", lambda x: ops.unfold(x, **_UNFOLD), [normal(2, 2, 4, 5)], lambda x: ref.unfold(x, **_UNFOLD),
+         batch=True, integers=True),
+    Case("fold", lambda x: ops.fold(x, (4, 5), **_UNFOLD), [normal(2, 12, 8)], lambda x: ref.fold(x, (4, 5), **_UNFOLD),
+         batch=True, integers=True),
     Case("max_pool", lambda x: ops.max_pool(x, **_POOL, dilation=(1, 1))[0], [grid(2, 2, 4, 4)],
          lambda x: ref.pool(x, np.max, -np.inf, **_POOL), batch=True),
     Case("avg_pool", lambda x: ops.avg_pool(x, **_POOL), [normal(2, 2, 4, 4)],
@@ -315,7 +408,33 @@ NORMALIZATIONS = [
          lambda x, w, b: x * w[:, None] + b[:, None], batch=True),
 ]
 
-CASES = [*ELEMENTWISE, *ARITHMETIC, *REDUCTIONS, *SHAPES, *INDEXING, *PRODUCTS, *SPATIAL, *NORMALIZATIONS]
+def probability(*shape):
+    """In [0.1, 0.9]."""
+    return Input(lambda rng, s: rng.uniform(0.1, 0.9, s), shape)
+
+
+_SEES = np.array([[True, True, False], [False, True, True]])
+SEQUENCES = [
+    Case("attention", ops.attention, [normal(2, 2, 3), normal(2, 4, 3), normal(2, 4, 2)],
+         ref.attention,
+         batch=False),
+    Case("attention", lambda q, k, v, m: ops.attention(q, k, v, m, scale=0.3),
+         [normal(2, 3), normal(3, 3), normal(3, 2),
+                                                                             normal(2, 3)],
+         lambda q, k, v, m: ref.attention(q, k, v, m, 0.3), option="numbers as mask"),
+    Case("attention", lambda q, k, v: ops.attention(q, k, v, _SEES), [normal(2, 3), normal(2, 3, 3), normal(3, 2)],
+         lambda q, k, v: ref.attention(q, k, v, np.where(_SEES, 0, -np.inf)), option="mask"),
+    Case("attention", lambda q, k, v, kept: ops.attention(q, k, v, None, kept, p=0.25)[0],
+         [normal(2, 3), normal(3, 3), normal(3, 2), boolean(2, 3)],
+         lambda q, k, v, kept: (ref.attention(q, k, v)[1] * kept / 0.75) @ v, option="dropout"),
+    Case("lstm_step", ops.lstm_step, [normal(2, 12), normal(2, 3)], ref.lstm_step, batch=False),
+    Case("gru_step", ops.gru_step, [normal(2, 9), normal(2, 9), normal(2, 3)], ref.gru_step),
+    Case("binary_cross_entropy", ops.binary_cross_entropy, [probability(3, 4), probability(3, 4)],
+         lambda x, t: -(t * np.log(x) + (1 - t) * np.log1p(-x))),
+]
+
+CASES = [*ELEMENTWISE, *ARITHMETIC, *REDUCTIONS, *ORDER, *SHAPES, *REARRANGED, *INDEXING, *PRODUCTS, *SPATIAL,
+         *SEQUENCES, *NORMALIZATIONS]
 
 
 def relative(found, reference):

@@ -36,6 +36,28 @@ def index_add(x, key, shape):
     return y
 
 
+def norm(x, ord=2, axis=None, keepdims=False):
+    return np.linalg.vector_norm(x, ord=ord, axis=axis, keepdims=keepdims)
+
+
+def argsort(x, axis=-1, descending=False):
+    return np.argsort(-x if descending else x, axis=axis, kind="stable")
+
+
+def gather(x, axis, indices):
+    y = np.zeros(indices.shape, x.dtype)
+    for place in np.ndindex(indices.shape):
+        y[place] = x[(*place[:axis], indices[place], *place[axis + 1 :])]
+    return y
+
+
+def scatter_add(x, axis, indices, source):
+    y = x.copy()
+    for place in np.ndindex(indices.shape):
+        y[(*place[:axis], indices[place], *place[axis + 1 :])] += source[place]
+    return y
+
+
 def padded(x, padding, fill=0.0):
     return np.pad(x, ((0, 0), (0, 0), *padding), constant_values=fill)
 
@@ -56,6 +78,66 @@ def convolution(x, w, b=None, stride=None, padding=None, dilation=None, groups=1
             seen = x[(slice(None), channels, *window)]
             y[(slice(None), o, *place)] = (seen * w[o]).sum(axis=tuple(range(1, x.ndim)))
     return y if b is None else y + b.reshape(-1, *(1,) * axes)
+
+
+def convolution_transpose(x, w, b, stride, padding, output_padding, dilation, groups):
+    """Every input element spread over its window, one at a time; then the rim is cut off."""
+    full = [(n - 1) * s + d * (k - 1) + 1 + o for n, s, d, k, o in
+            zip(x.shape[2:], stride, dilation, w.shape[2:], output_padding)]
+    outs, ins = w.shape[1], w.shape[0] // groups
+    y = np.zeros((x.shape[0], outs * groups, *full))
+    for c in range(w.shape[0]):
+        channels = slice(c // ins * outs, (c // ins + 1) * outs)
+        for place in itertools.product(*map(range, x.shape[2:])):
+            window = tuple(slice(p * s, p * s + d * (k - 1) + 1, d)
+                           for p, s, d, k in zip(place, stride, dilation, w.shape[2:]))
+            here = x[(slice(None), c, *place)].reshape(-1, *(1,) * (w.ndim - 1))
+            y[(slice(None), channels, *window)] += here * w[c]
+    y = y[(slice(None), slice(None), *(slice(p, n - p) for p, n in zip(padding, full)))]
+    return y if b is None else y + b.reshape(-1, *(1,) * len(full))
+
+
+def _starts(spatial, kernel, stride, padding, dilation):
+    lengths = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p,
+               d in zip(spatial, kernel, stride, padding, dilation)]
+    for place in itertools.product(*map(range, lengths)):
+        yield tuple(slice(i * s, i * s + d * (k - 1) + 1, d) for i, s, d, k in zip(place, stride, dilation, kernel))
+
+
+def unfold(x, kernel, stride, padding, dilation):
+    wide = padded(x, [(p, p) for p in padding])
+    return np.stack([wide[(slice(None), slice(None), *window)].reshape(len(x),
+                                                                       -1 if len(x) else x.shape[1] * math.prod(kernel))
+                     for window in _starts(x.shape[2:], kernel, stride, padding, dilation)], axis=-1).astype(x.dtype)
+
+
+def fold(x, spatial, kernel, stride, padding, dilation):
+    channels = x.shape[1] // math.prod(kernel)
+    y = np.zeros((x.shape[0], channels, *(n + 2 * p for n, p in zip(spatial, padding))), x.dtype)
+    for column, window in enumerate(_starts(spatial, kernel, stride, padding, dilation)):
+        y[(slice(None), slice(None), *window)] += x[..., column].reshape(x.shape[0], channels, *kernel)
+    return y[(slice(None), slice(None), *(slice(p, p + n) for n, p in zip(spatial, padding)))]
+
+
+def attention(q, k, v, mask=0.0, scale=None):
+    weights = softmax(q @ np.swapaxes(k, -1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale) + mask)
+    return weights @ v, weights
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_step(a, c):
+    i, f, g, o = np.split(a, 4, -1)
+    new = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+    return _sigmoid(o) * np.tanh(new), new
+
+
+def gru_step(a, b, h):
+    (ar, az, an), (br, bz, bn) = np.split(a, 3, -1), np.split(b, 3, -1)
+    z = _sigmoid(az + bz)
+    return (1 - z) * np.tanh(an + _sigmoid(ar + br) * bn) + z * h
 
 
 def pool(x, choose, fill, kernel, stride, padding):

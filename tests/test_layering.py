@@ -27,6 +27,7 @@ ORDER = (
     "minigrad.kernels",
     "minigrad.methods",
     "minigrad.engine",
+    "minigrad.derivatives",
     "minigrad.tensor",
     "minigrad.creation",
     "minigrad.observers",

@@ -7,7 +7,8 @@ from typing import Any
 from minigrad import ops
 from minigrad.errors import ArgumentError
 
-__all__ = ["gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "silu", "softmax", "softplus", "tanh"]
+__all__ = ["elu", "gelu", "hardtanh", "leaky_relu", "log_softmax", "logsigmoid", "mish", "relu", "relu6", "sigmoid",
+           "silu", "softmax", "softplus", "tanh"]
 
 relu = ops.relu
 sigmoid = ops.sigmoid
@@ -15,6 +16,15 @@ tanh = ops.tanh
 silu = ops.silu
 leaky_relu = ops.leaky_relu
 softplus = ops.softplus
+elu = ops.elu
+mish = ops.mish
+logsigmoid = ops.logsigmoid
+hardtanh = ops.hardtanh
+
+
+def relu6(input: Any) -> Any:
+    """x limited to [0, 6], with derivative 0 at both ends."""
+    return ops.hardtanh(input, 0.0, 6.0)
 
 
 def gelu(input: Any, approximate: str = "none") -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 from minigrad import ops
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
+from minigrad.op import value as array_of
 
-__all__ = ["batched", "check_reduction", "paddings", "per_axis", "reduced", "whole_number"]
+__all__ = ["batched", "check_reduction", "paddings", "per_axis", "reduced", "same_shape", "whole_number"]
 
 
 def whole_number(value: Any, where: str, name: str, least: int = 1) -> int:
@@ -31,18 +33,19 @@ def whole_number(value: Any, where: str, name: str, least: int = 1) -> int:
     return number
 
 
-def per_axis(value: int | Sequence[int], axes: int, where: str, name: str) -> tuple[int, ...]:
-    """One whole number per spatial axis, from one for all or one each.
+def per_axis(given: int | Sequence[int], axes: int, where: str, name: str) -> tuple[int, ...]:
+    """One whole number per spatial axis, from one for all (alone or in a sequence) or one each.
 
     Raises
     ------
     ArgumentError
         Not whole numbers, or not as many as there are axes.
     """
-    given: tuple[Any, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
-    if len(given) != axes or not all(hasattr(v, "__index__") for v in given):
-        raise ArgumentError(where, got=f"{name}={value!r}", wanted=f"a whole number, or {axes} of them")
-    return tuple(operator.index(v) for v in given)
+    each: tuple[Any, ...] = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+    each = each * axes if len(each) == 1 else each
+    if len(each) != axes or not all(hasattr(v, "__index__") for v in each):
+        raise ArgumentError(where, got=f"{name}={given!r}", wanted=f"a whole number, or {axes} of them")
+    return tuple(operator.index(v) for v in each)
 
 
 def paddings(padding: int | str | Sequence[int], kernel: tuple[int, ...], stride: tuple[int, ...],
@@ -91,7 +94,17 @@ def reduced(losses: Any, reduction: str, where: str) -> Any:
         An unknown reduction.
     """
     check_reduction(reduction, where)
-    return losses if reduction == "none" else ops.mean(losses) if reduction == "mean" else ops.sum(losses)
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return ops.sum(losses)
+    return ops.mean(losses) if array_of(losses).size else ops.sum(losses) * math.nan  # the mean of nothing, as in torch
+
+
+def same_shape(where: str, input: Any, target: Any) -> None:
+    """Refuse a target of another shape. (torch broadcasts, which turns (N, 1) against (N,) into N² losses.)"""
+    if tuple(input.shape) != tuple(target.shape):
+        raise ShapeError(where, got=f"input {tuple(input.shape)}, target {tuple(target.shape)}", wanted="equal shapes")
 
 
 def check_reduction(reduction: str, where: str) -> None:

@@ -1,7 +1,8 @@
-"""Losses under torch's names."""
+"""Losses of classes under torch's names."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,24 +10,10 @@ import numpy as np
 from minigrad import ops
 from minigrad.backend import accumulation_dtype, as_array, astype, is_array, namespace
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
-from minigrad.functional.arguments import check_reduction, reduced
+from minigrad.functional.arguments import check_reduction
 from minigrad.op import Traced, value
 
-__all__ = ["cross_entropy", "mse_loss"]
-
-
-def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """(input − target)², its mean or sum.
-
-    Raises
-    ------
-    ShapeError
-        The shapes differ. (torch broadcasts with a warning, which turns (N, 1) against (N,) into N² losses.)
-    """
-    if tuple(input.shape) != tuple(target.shape):
-        raise ShapeError("mse_loss", got=f"input {tuple(input.shape)}, target {tuple(target.shape)}",
-                         wanted="equal shapes")
-    return reduced(ops.square(input - target), reduction, "mse_loss")
+__all__ = ["cross_entropy", "nll_loss"]
 
 
 def cross_entropy(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
@@ -69,6 +56,8 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, ignore_index: int
     else:
         q = _from_classes(input, value(target), value(weight), ignore_index, reduction, label_smoothing)
     losses = ops.cross_entropy(input, q, reduction != "none")
+    if reduction == "mean" and not value(input).size:
+        return losses * math.nan  # the mean of nothing, as in torch
     return ops.squeeze(losses, 0) if single and reduction == "none" else losses
 
 
@@ -85,24 +74,29 @@ def _from_probabilities(x: Any, target: Any, weight: Any, reduction: str, smooth
     return q * (1 / max(examples, 1)) if reduction == "mean" else q
 
 
+def _counted(target: Any, classes: int, ignore_index: int, where: str) -> Any:
+    """Which targets count, once they are integers, and classes unless they are ignored."""
+    if target.dtype.kind not in "iu":
+        raise DtypeError(where, got=f"target of dtype {target.dtype}", wanted="integers")
+    counted = target != ignore_index
+    outside = counted & ((target < 0) | (target >= classes))
+    if bool(outside.any()):
+        raise ArgumentError(where, got=f"target class {int(target[outside][0])}",
+                            wanted=f"classes from 0 to {classes - 1}, or ignore_index={ignore_index}")
+    return counted
+
+
 def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Any:
     """The coefficients q of `ops.cross_entropy`, from target classes: their weight where the class is, else 0."""
     classes = x.shape[1]
     if tuple(target.shape) != (x.shape[0], *x.shape[2:]):
         raise ShapeError("cross_entropy", got=f"input {tuple(x.shape)}, target {tuple(target.shape)}",
                          wanted=f"target {(x.shape[0], *x.shape[2:])} of classes, or {tuple(x.shape)} of probabilities")
-    if target.dtype.kind not in "iu":
-        raise DtypeError("cross_entropy", got=f"target of dtype {target.dtype}", wanted="integers")
+    counted = _counted(target, classes, ignore_index, "cross_entropy")
     xp = namespace(target)
-    counted = target != ignore_index
-    inside = (target >= 0) & (target < classes)
-    if not bool(xp.all(inside | ~counted)):
-        bad = target[~inside & counted]
-        raise ArgumentError("cross_entropy", got=f"target class {int(bad[0])}",
-                            wanted=f"classes from 0 to {classes - 1}, or ignore_index={ignore_index}")
     dtype = accumulation_dtype(value(x).dtype)
     along = (classes,) + (1,) * (x.ndim - 2)
-    wanted = xp.expand_dims(xp.where(inside & counted, target, -1), axis=1)
+    wanted = xp.expand_dims(xp.where(counted, target, -1), axis=1)
     q = astype(wanted == xp.reshape(xp.arange(classes), along), dtype)
     spread = xp.ones(along, dtype=dtype) if weight is None else astype(xp.reshape(weight, along), dtype)
     if weight is not None:
@@ -114,3 +108,51 @@ def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction
         return q
     with np.errstate(invalid="ignore", divide="ignore"):
         return q / divisor  # 0/0 where nothing counts: the mean of nothing is NaN, as in torch
+
+
+def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
+    """−input at the target class: of logarithms of probabilities, the negative log-likelihood.
+
+    Parameters
+    ----------
+    input : (C,), (N, C) or (N, C, …), floating point
+    target : integers of shape (), (N,) or (N, …)
+    weight : (C,), optional
+        The weight of each class.
+    ignore_index : int
+        Target class that counts for nothing.
+    reduction : "mean", "sum" or "none"
+        The mean is weighted by the classes' weights.
+
+    Raises
+    ------
+    ShapeError, DtypeError, ArgumentError
+        Shapes, dtypes or options do not fit, or a target class is out of range.
+    """
+    check_reduction(reduction, "nll_loss")
+    target = value(target) if isinstance(target, Traced) or is_array(target) else as_array(target)
+    single = input.ndim == 1
+    x = ops.expand_dims(input, 0) if single else input
+    if single:
+        target = namespace(target).reshape(target, (1, *target.shape))
+    if x.ndim < 2 or tuple(target.shape) != (x.shape[0], *x.shape[2:]):
+        raise ShapeError("nll_loss", got=f"input {tuple(input.shape)}, target {tuple(target.shape)}",
+                         wanted="input (C,), (N, C) or (N, C, …) and target (), (N,) or (N, …)")
+    classes = x.shape[1]
+    if value(weight) is not None and tuple(weight.shape) != (classes,):
+        raise ShapeError("nll_loss", got=f"weight {tuple(weight.shape)}", wanted=f"({classes},)")
+    counted = _counted(target, classes, ignore_index, "nll_loss")
+    xp = namespace(target)
+    known = xp.where(counted, target, 0)
+    dtype = value(x).dtype
+    share = astype(counted, dtype)
+    if weight is not None:
+        share = share * xp.take(astype(value(weight), dtype), known)
+    picked = ops.squeeze(ops.take_along_axis(x, xp.expand_dims(known, axis=1), 1), 1)
+    losses = -(ops.where(counted, picked, 0.0) * share)
+    if reduction == "none":
+        return ops.squeeze(losses, 0) if single else losses
+    if reduction == "sum":
+        return ops.sum(losses)
+    total = xp.sum(share)
+    return ops.sum(losses) * (1 / total if total else math.nan)  # the mean of nothing is NaN, as in torch

@@ -1,18 +1,74 @@
-"""Pooling under torch's names."""
+"""Pooling under torch's names, over one, two or three spatial axes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from minigrad import ops
 from minigrad.errors import ArgumentError
 from minigrad.functional.arguments import batched, per_axis
 from minigrad.op import Traced, value
 
-__all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
+__all__ = ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool1d", "avg_pool2d",
+           "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d"]
 
 Size = int | Sequence[int]
+
+
+def _max_pooled(axes: int, input: Any, kernel_size: Size, stride: Size | None, padding: Size, dilation: Size,
+                ceil_mode: bool, return_indices: bool) -> Any:
+    where = f"max_pool{axes}d"
+    x, added = batched(input, axes, where)
+    kernel = per_axis(kernel_size, axes, where, "kernel_size")
+    steps = kernel if stride is None else per_axis(stride, axes, where, "stride")
+    pads = per_axis(padding, axes, where, "padding")
+    spread = per_axis(dilation, axes, where, "dilation")
+    y, which = ops.max_pool(x, kernel, steps, pads, spread, ceil_mode)
+    y = ops.squeeze(y, 0) if added else y
+    if not return_indices:
+        return y
+    found = ops.flat_indices(value(which), tuple(x.shape[2:]), kernel, steps, pads, spread)
+    found = found[0] if added else found
+    return y, (y.constant(found) if isinstance(y, Traced) else found)
+
+
+def _averaged(axes: int, input: Any, kernel_size: Size, stride: Size | None, padding: Size, ceil_mode: bool,
+              count_include_pad: bool, divisor_override: int | None) -> Any:
+    where = f"avg_pool{axes}d"
+    x, added = batched(input, axes, where)
+    kernel = per_axis(kernel_size, axes, where, "kernel_size")
+    steps = kernel if stride is None else per_axis(stride, axes, where, "stride")
+    y = ops.avg_pool(x, kernel, steps, per_axis(padding, axes, where, "padding"), ceil_mode, count_include_pad,
+                     divisor_override)
+    return ops.squeeze(y, 0) if added else y
+
+
+def _adapted(axes: int, input: Any, output_size: int | Sequence[int | None] | None) -> Any:
+    where = f"adaptive_avg_pool{axes}d"
+    x, added = batched(input, axes, where)
+    given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * axes
+    sizes: tuple[Any, ...] = tuple(n if m is None else m for n, m in zip(x.shape[2:], given))
+    if len(given) != axes or not all(isinstance(m, (int, np.integer)) and m >= 0 for m in sizes):
+        raise ArgumentError(where, got=f"output_size={output_size!r}", wanted="whole numbers of 0 or more")
+    if sizes == (1,) * axes:
+        x, sizes = ops.mean(x, tuple(range(2, axes + 2)), keepdims=True), ()
+    for axis, count in enumerate(sizes, start=2):
+        n = x.shape[axis]
+        if count == 0:
+            x = _part(x, axis, 0, 0)
+        elif count != n:
+            x = ops.concat([ops.mean(_part(x, axis, i * n // count, -(-(i + 1) * n // count)), axis, keepdims=True)
+                            for i in range(count)], axis)
+    return ops.squeeze(x, 0) if added else x
+
+
+def max_pool1d(input: Any, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1,
+               ceil_mode: bool = False, return_indices: bool = False) -> Any:
+    """The largest element under each window of (N, C, L) or (C, L): see `max_pool2d`."""
+    return _max_pooled(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def max_pool2d(input: Any, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1,
@@ -34,18 +90,19 @@ def max_pool2d(input: Any, kernel_size: Size, stride: Size | None = None, paddin
     ShapeError, ArgumentError
         Shapes or options do not fit.
     """
-    x, added = batched(input, 2, "max_pool2d")
-    kernel = per_axis(kernel_size, 2, "max_pool2d", "kernel_size")
-    steps = kernel if stride is None else per_axis(stride, 2, "max_pool2d", "stride")
-    pads = per_axis(padding, 2, "max_pool2d", "padding")
-    spread = per_axis(dilation, 2, "max_pool2d", "dilation")
-    y, which = ops.max_pool(x, kernel, steps, pads, spread, ceil_mode)
-    y = ops.squeeze(y, 0) if added else y
-    if not return_indices:
-        return y
-    found = ops.flat_indices(value(which), tuple(x.shape[2:]), kernel, steps, pads, spread)
-    found = found[0] if added else found
-    return y, (y.constant(found) if isinstance(y, Traced) else found)
+    return _max_pooled(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool3d(input: Any, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1,
+               ceil_mode: bool = False, return_indices: bool = False) -> Any:
+    """The largest element under each window of (N, C, D, H, W) or (C, D, H, W): see `max_pool2d`."""
+    return _max_pooled(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def avg_pool1d(input: Any, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True) -> Any:
+    """The mean of the elements under each window of (N, C, L) or (C, L): see `avg_pool2d`."""
+    return _averaged(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
 def avg_pool2d(input: Any, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False,
@@ -69,12 +126,18 @@ def avg_pool2d(input: Any, kernel_size: Size, stride: Size | None = None, paddin
     ShapeError, ArgumentError
         Shapes or options do not fit.
     """
-    x, added = batched(input, 2, "avg_pool2d")
-    kernel = per_axis(kernel_size, 2, "avg_pool2d", "kernel_size")
-    steps = kernel if stride is None else per_axis(stride, 2, "avg_pool2d", "stride")
-    pads = per_axis(padding, 2, "avg_pool2d", "padding")
-    y = ops.avg_pool(x, kernel, steps, pads, ceil_mode, count_include_pad, divisor_override)
-    return ops.squeeze(y, 0) if added else y
+    return _averaged(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def avg_pool3d(input: Any, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True, divisor_override: int | None = None) -> Any:
+    """The mean of the elements under each window of (N, C, D, H, W) or (C, D, H, W): see `avg_pool2d`."""
+    return _averaged(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def adaptive_avg_pool1d(input: Any, output_size: int | Sequence[int | None] | None) -> Any:
+    """Means over windows that divide (N, C, L) or (C, L) evenly: see `adaptive_avg_pool2d`."""
+    return _adapted(1, input, output_size)
 
 
 def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | None) -> Any:
@@ -89,17 +152,12 @@ def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | No
     output_size : int or (height, width)
         None keeps the length of an axis.
     """
-    x, added = batched(input, 2, "adaptive_avg_pool2d")
-    given = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
-    sizes = tuple(n if m is None else m for n, m in zip(x.shape[2:], given))
-    if len(given) != 2 or not all(isinstance(m, int) and m > 0 for m in sizes):
-        raise ArgumentError("adaptive_avg_pool2d", got=f"output_size={output_size!r}", wanted="whole numbers above 0")
-    for axis, count in ((3, sizes[1]), (2, sizes[0])):
-        n = x.shape[axis]
-        if count != n:
-            x = ops.concat([ops.mean(_part(x, axis, i * n // count, -(-(i + 1) * n // count)), axis, keepdims=True)
-                            for i in range(count)], axis)
-    return ops.squeeze(x, 0) if added else x
+    return _adapted(2, input, output_size)
+
+
+def adaptive_avg_pool3d(input: Any, output_size: int | Sequence[int | None] | None) -> Any:
+    """Means over windows that divide (N, C, D, H, W) or (C, D, H, W) evenly: see `adaptive_avg_pool2d`."""
+    return _adapted(3, input, output_size)
 
 
 def _part(x: Any, axis: int, start: int, stop: int) -> Any:

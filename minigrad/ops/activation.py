@@ -13,7 +13,8 @@ from minigrad.op import Op, apply, inputs, outputs, total
 from minigrad.ops.elementwise import erf, narrowed, stop_gradient, widened
 from minigrad.ops.shape import normalize_axes
 
-__all__ = ["gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "silu", "softmax", "softplus"]
+__all__ = ["elu", "gelu", "hardtanh", "leaky_relu", "log_softmax", "logsigmoid", "mish", "relu", "sigmoid", "silu",
+           "softmax", "softplus"]
 
 
 class ReLU(Op):
@@ -42,6 +43,70 @@ class LeakyReLU(Op):
 
     def backward(self, saved, needs, gy):
         return (namespace(gy).where(saved[0] > 0, gy, gy * self.slope),)
+
+
+class ELU(Op):
+    """y = x where x > 0, else α·(eˣ − 1);   gx = gy or gy·α·eˣ     (Clevert et al., arXiv:1511.07289)"""
+
+    __slots__ = ("alpha",)
+    keeps = inputs(0)
+
+    def __init__(self, alpha):
+        self.alpha = alpha
+
+    def forward(self, x):
+        xp = namespace(x)
+        below = xp.where(x > 0, 0.0, x)  # where e^x could overflow, it is not asked for
+        return xp.where(x > 0, x, xp.expm1(below) * self.alpha)
+
+    def backward(self, saved, needs, gy):
+        x = saved[0]
+        xp = namespace(gy)
+        return (xp.where(x > 0, gy, gy * (xp.exp(xp.where(x > 0, 0.0, x)) * self.alpha)),)
+
+
+class HardTanh(Op):
+    """y = x limited to [low, high];   gx = gy where low < x < high"""
+
+    __slots__ = ("low", "high")
+    keeps = inputs(0)
+
+    def __init__(self, low, high):
+        self.low, self.high = low, high
+
+    def forward(self, x):
+        return namespace(x).clip(x, self.low, self.high)
+
+    def backward(self, saved, needs, gy):
+        x = saved[0]
+        return (namespace(gy).where((x > self.low) & (x < self.high), gy, 0.0),)
+
+
+class Mish(Op):
+    """y = x·tanh(ln(1 + eˣ));   gx = gy·(t + x·σ(x)·(1 − t²)), t the tanh     (Misra, arXiv:1908.08681)"""
+
+    keeps = inputs(0)
+
+    def forward(self, x):
+        return x * namespace(x).tanh(softplus(x))
+
+    def backward(self, saved, needs, gy):
+        x = saved[0]
+        t = namespace(gy).tanh(softplus(x))
+        return (gy * (t + x * sigmoid(x) * (1 - t * t)),)
+
+
+class LogSigmoid(Op):
+    """y = ln σ(x) = min(x, 0) − ln(1 + e^(−|x|));   gx = gy·σ(−x)"""
+
+    keeps = inputs(0)
+
+    def forward(self, x):
+        xp = namespace(x)
+        return xp.minimum(x, 0.0) - xp.log1p(xp.exp(xp.abs(x) * -1.0))
+
+    def backward(self, saved, needs, gy):
+        return (gy * sigmoid(-saved[0]),)
 
 
 class Sigmoid(Op):
@@ -169,6 +234,7 @@ class LogSoftmax(Op):
 
 
 _RELU, _SIGMOID, _GELU, _GELU_TANH, _SILU = ReLU(), Sigmoid(), GELU(), GELUTanh(), SiLU()
+_MISH, _LOGSIGMOID = Mish(), LogSigmoid()
 
 
 def relu(x: Any) -> Any:
@@ -179,6 +245,34 @@ def relu(x: Any) -> Any:
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     """x where positive, else `negative_slope` · x."""
     return apply(LeakyReLU(negative_slope), x)
+
+
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """x where positive, else alpha·(eˣ − 1)."""
+    return apply(ELU(alpha), x)
+
+
+def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
+    """x limited to [min_val, max_val]; the derivative is 0 at the bounds themselves, as in torch (`clip` has 1).
+
+    Raises
+    ------
+    ArgumentError
+        The lower bound is above the upper.
+    """
+    if min_val > max_val:
+        raise ArgumentError("hardtanh", got=f"min_val={min_val}, max_val={max_val}", wanted="min_val ≤ max_val")
+    return apply(HardTanh(float(min_val), float(max_val)), x)
+
+
+def mish(x: Any) -> Any:
+    """x·tanh(ln(1 + eˣ))."""
+    return apply(_MISH, x)
+
+
+def logsigmoid(x: Any) -> Any:
+    """ln(1 / (1 + e^(−x))), without overflow."""
+    return apply(_LOGSIGMOID, x)
 
 
 def sigmoid(x: Any) -> Any:

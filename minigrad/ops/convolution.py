@@ -18,9 +18,11 @@ from typing import Any
 from minigrad.backend import namespace
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.op import Op, apply, inputs, total
+from minigrad.ops.rearrange import pad
 from minigrad.ops.reduction import sum
+from minigrad.ops.shape import reshape
 
-__all__ = ["convolution", "output_length", "windows"]
+__all__ = ["convolution", "convolution_transpose", "fold", "output_length", "unfold", "windows"]
 
 
 def output_length(length: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> int:
@@ -169,6 +171,39 @@ class ConvolutionWeight(_Geometry):
         return ggy, gx
 
 
+class Unfold(_Geometry):
+    """y = the columns of x, what each place of the kernel sees (N, C·places of the kernel, places);   gx = gy folded"""
+
+    __slots__ = ("kernel", "_spatial")
+
+    def __init__(self, stride, padding, dilation, groups, kernel):
+        super().__init__(stride, padding, dilation, groups)
+        self.kernel = kernel
+
+    def forward(self, x):
+        self._spatial = x.shape[2:]
+        return self.columns(x, self.kernel)[:, 0]
+
+    def backward(self, saved, needs, gy):
+        return (apply(self.same(Fold, self.kernel, self._spatial), gy),)
+
+
+class Fold(Unfold):
+    """y = every column added where `Unfold` read it from;   gx = gy unfolded"""
+
+    __slots__ = ("spatial",)
+
+    def __init__(self, stride, padding, dilation, groups, kernel, spatial):
+        super().__init__(stride, padding, dilation, groups, kernel)
+        self.spatial = spatial
+
+    def forward(self, x):
+        return self.image(x, x.shape[1] // math.prod(self.kernel), self.spatial, self.kernel)
+
+    def backward(self, saved, needs, gy):
+        return (apply(self.same(Unfold, self.kernel), gy),)
+
+
 def convolution(x: Any, weight: Any, bias: Any, stride: tuple[int, ...], padding: tuple[tuple[int, int], ...],
                 dilation: tuple[int, ...], groups: int) -> Any:
     """Convolution over the axes after the second; zero padding.
@@ -196,9 +231,7 @@ def convolution(x: Any, weight: Any, bias: Any, stride: tuple[int, ...], padding
     """
     where = f"conv{weight.ndim - 2}d"
     got = f"input {tuple(x.shape)}, weight {tuple(weight.shape)}"
-    if min(*stride, *dilation, groups) < 1 or any(p < 0 for pair in padding for p in pair):
-        raise ArgumentError(where, got=f"stride {stride}, padding {padding}, dilation {dilation}, groups {groups}",
-                            wanted="stride, dilation and groups ≥ 1, padding ≥ 0")
+    _options(where, stride, padding, dilation, groups)
     if x.ndim != weight.ndim or x.ndim < 3:
         raise ShapeError(where, got=got, wanted="input (N, C, …) and weight (O, C/groups, …) of one rank")
     if x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
@@ -211,3 +244,93 @@ def convolution(x: Any, weight: Any, bias: Any, stride: tuple[int, ...], padding
         raise ShapeError(where, got=f"{got}, padding {padding}, dilation {dilation}",
                          wanted="a padded input at least as long as the dilated kernel")
     return apply(op, x, weight, bias)
+
+
+def _options(where: str, stride: tuple[int, ...], padding: tuple[tuple[int, int], ...], dilation: tuple[int, ...],
+             groups: int) -> None:
+    if min(*stride, *dilation, groups) < 1 or any(p < 0 for pair in padding for p in pair):
+        raise ArgumentError(where, got=f"stride {stride}, padding {padding}, dilation {dilation}, groups {groups}",
+                            wanted="stride, dilation and groups ≥ 1, padding ≥ 0")
+
+
+def convolution_transpose(x: Any, weight: Any, bias: Any, stride: tuple[int, ...], padding: tuple[int, ...],
+                          output_padding: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> Any:
+    """The adjoint of a convolution in its input: every element of `x` spread over a window, weighted by the kernel.
+
+    Parameters
+    ----------
+    x : (N, C, …)
+    weight : (C, O/groups, …), as many spatial axes as x
+    bias : (O,) or None
+    padding : per spatial axis, at least 0
+        What is cut off at both ends.
+    output_padding : per spatial axis, at least 0
+        What the output is longer at its end: strided convolutions of several lengths give one length.
+
+    Returns
+    -------
+    y : (N, O, …), spatial lengths (L − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1
+
+    Raises
+    ------
+    ShapeError
+        Ranks, channels or bias do not fit, or nothing of the output is left.
+    ArgumentError
+        An option is out of range; `output_padding` has to be below the stride or the dilation.
+    """
+    where = f"conv_transpose{weight.ndim - 2}d"
+    got = f"input {tuple(x.shape)}, weight {tuple(weight.shape)}"
+    _options(where, stride, tuple((p, p) for p in padding), dilation, groups)
+    if any(not 0 <= o < max(s, d) for o, s, d in zip(output_padding, stride, dilation)):
+        raise ArgumentError(where, got=f"output_padding {output_padding}, stride {stride}, dilation {dilation}",
+                            wanted="output_padding ≥ 0 and below the stride or the dilation")
+    if x.ndim != weight.ndim or x.ndim < 3 or x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+        raise ShapeError(where, got=f"{got}, groups {groups}",
+                         wanted="input (N, C, …) and weight (C, O/groups, …) of one rank, groups that divide C")
+    if bias is not None and tuple(bias.shape) != (weight.shape[1] * groups,):
+        raise ShapeError(where, got=f"bias {tuple(bias.shape)}", wanted=f"({weight.shape[1] * groups},)")
+    lengths = [(n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, s, p, d, k, o in
+               zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], output_padding)]
+    if min(lengths) < 1 or min(x.shape[2:]) < 1:
+        raise ShapeError(where, got=f"{got}, padding {padding}", wanted="an output of at least one element")
+    # Padding what is longer at the end less there gives it; beyond the padding, nothing was spread there: zeros.
+    rim = [max(o - p, 0) for p, o in zip(padding, output_padding)]
+    pads = tuple((p, max(p - o, 0)) for p, o in zip(padding, output_padding))
+    spatial = tuple(n - r for n, r in zip(lengths, rim))
+    y = apply(ConvolutionInput(stride, pads, dilation, groups, spatial), x, weight)
+    if any(rim):
+        y = pad(y, ((0, 0), (0, 0), *((0, r) for r in rim)))
+    return y if bias is None else y + reshape(bias, (-1,) + (1,) * len(lengths))
+
+
+def unfold(x: Any, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],
+           dilation: tuple[int, ...]) -> Any:
+    """The windows of x (N, C, …) as columns (N, C·places of the kernel, places that the kernel takes)."""
+    pads = _window_options("unfold", kernel, stride, padding, dilation)
+    op = Unfold(stride, pads, dilation, 1, kernel)
+    if x.ndim != len(kernel) + 2 or min(op.lengths(x.shape[2:], kernel)) < 1:
+        raise ShapeError("unfold",
+                         got=f"input {tuple(x.shape)}, kernel {kernel}, padding {padding}, dilation {dilation}",
+                         wanted="(N, C, …), padded at least as long as the dilated kernel")
+    return apply(op, x)
+
+
+def fold(x: Any, spatial: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],
+         dilation: tuple[int, ...]) -> Any:
+    """Columns (N, C·places of the kernel, places) added up to (N, C, *spatial): the adjoint of `unfold`."""
+    pads = _window_options("fold", kernel, stride, padding, dilation)
+    op = Fold(stride, pads, dilation, 1, kernel, spatial)
+    places = op.lengths(spatial, kernel)
+    if x.ndim != 3 or min(places) < 1 or x.shape[1] % math.prod(kernel) or x.shape[2] != math.prod(places):
+        raise ShapeError("fold", got=f"input {tuple(x.shape)} for {spatial}, kernel {kernel}",
+                         wanted=f"(N, a multiple of {math.prod(kernel)}, {math.prod(places)})")
+    return apply(op, x)
+
+
+def _window_options(where: str, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],
+                    dilation: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """The paddings at both ends, when all options are in range."""
+    if min(*kernel, *stride, *dilation) < 1 or min(padding) < 0:
+        raise ArgumentError(where, got=f"kernel {kernel}, stride {stride}, padding {padding}, dilation {dilation}",
+                            wanted="kernel, stride and dilation ≥ 1, padding ≥ 0")
+    return tuple((p, p) for p in padding)

@@ -15,8 +15,9 @@ from minigrad.backend import accumulation_dtype, astype, copied, is_number, name
 from minigrad.errors import DtypeError
 from minigrad.op import Op, Traced, apply, inputs, outputs
 
-__all__ = ["abs", "cast", "clone", "cos", "erf", "exp", "expm1", "isfinite", "isnan", "log", "log1p", "move",
-           "narrowed", "negative", "rsqrt", "sign", "sin", "sqrt", "square", "stop_gradient", "tanh", "widened"]
+__all__ = ["abs", "cast", "clone", "cos", "erf", "exp", "expm1", "isfinite", "isinf", "isnan", "log", "log1p", "move",
+           "narrowed", "negative", "reciprocal", "rsqrt", "sign", "sin", "sqrt", "square", "stop_gradient", "tanh",
+           "widened"]
 
 
 class Negative(Op):
@@ -100,6 +101,19 @@ class Rsqrt(Op):
     def backward(self, saved, needs, gy):
         y = saved[0]
         return (gy * (y * y * y) * -0.5,)
+
+
+class Reciprocal(Op):
+    """y = 1/x;   gx = −gy·y²"""
+
+    keeps = outputs(0)
+
+    def forward(self, x):
+        return 1 / x
+
+    def backward(self, saved, needs, gy):
+        y = saved[0]
+        return (-(gy * (y * y)),)
 
 
 class Square(Op):
@@ -188,6 +202,15 @@ class IsFinite(Op):
 
     def forward(self, x):
         return namespace(x).isfinite(x)
+
+
+class IsInf(Op):
+    """Whether each element is infinite (bool)."""
+
+    differentiable = False
+
+    def forward(self, x):
+        return namespace(x).isinf(x)
 
 
 class Erf(Op):
@@ -297,7 +320,7 @@ class Move(Op):
 
 _NEGATIVE, _EXP, _EXPM1, _LOG, _LOG1P, _SQRT, _RSQRT = Negative(), Exp(), Expm1(), Log(), Log1p(), Sqrt(), Rsqrt()
 _SQUARE, _TANH, _ABS, _SIGN, _ERF, _CLONE = Square(), Tanh(), Abs(), Sign(), Erf(), Clone()
-_SIN, _COS, _ISNAN, _ISFINITE = Sin(), Cos(), IsNan(), IsFinite()
+_SIN, _COS, _ISNAN, _ISFINITE, _ISINF, _RECIPROCAL = Sin(), Cos(), IsNan(), IsFinite(), IsInf(), Reciprocal()
 
 
 def negative(x: Any) -> Any:
@@ -333,6 +356,11 @@ def sqrt(x: Any) -> Any:
 def rsqrt(x: Any) -> Any:
     """1/√x."""
     return apply(_RSQRT, x)
+
+
+def reciprocal(x: Any) -> Any:
+    """1/x, of integers too (NumPy's rounds those towards 0)."""
+    return apply(_RECIPROCAL, x)
 
 
 def square(x: Any) -> Any:
@@ -373,6 +401,11 @@ def isnan(x: Any) -> Any:
 def isfinite(x: Any) -> Any:
     """Whether each element is neither NaN nor infinite (bool)."""
     return apply(_ISFINITE, x)
+
+
+def isinf(x: Any) -> Any:
+    """Whether each element is infinite (bool)."""
+    return apply(_ISINF, x)
 
 
 def erf(x: Any) -> Any:

@@ -1,16 +1,17 @@
-"""Cross-entropy, as one node."""
+"""Cross-entropy of classes and of probabilities, each as one node."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minigrad.backend import namespace
-from minigrad.errors import DtypeError
+from minigrad.errors import DtypeError, ShapeError
 from minigrad.op import Op, apply, inputs, total
 from minigrad.ops.activation import log_softmax
 from minigrad.ops.elementwise import cast, widened
 
-__all__ = ["cross_entropy"]
+__all__ = ["binary_cross_entropy", "cross_entropy"]
 
 
 class CrossEntropy(Op):
@@ -28,7 +29,8 @@ class CrossEntropy(Op):
         self.reduce = reduce
 
     def forward(self, x, q):
-        product = q * log_softmax(widened(x), 1)
+        xp = namespace(x)
+        product = q * xp.where(q == 0, 0.0, log_softmax(widened(x), 1))  # 0·ln 0 is 0: a class that is ruled out
         axes = tuple(range(x.ndim)) if self.reduce else (1,)
         return cast(-total(product, axes, False), x.dtype)
 
@@ -58,3 +60,45 @@ def cross_entropy(x: Any, q: Any, reduce: bool) -> Any:
     if x.dtype.kind in "biu":
         raise DtypeError("cross_entropy", got=f"input of dtype {x.dtype}", wanted="floating point")
     return apply(CrossEntropy(reduce), x, q)
+
+
+class BinaryCrossEntropy(Op):
+    """y = −(t·ln x + (1 − t)·ln(1 − x)), logarithms from −100 up;   gx = gy·(x − t) / max(x·(1 − x), 10⁻¹²)
+
+    gt = gy·(ln(1 − x) − ln x). The two bounds are torch's: they keep the loss and its gradient finite at x = 0 and 1.
+    """
+
+    broadcasts = True  # not in shape, but x and t may differ in dtype
+    keeps = inputs(0) + inputs(1, when=0)
+
+    def forward(self, x, t):
+        a, b = _bounded_logs(widened(x))
+        return cast(-(t * a + (1 - t) * b), x.dtype)
+
+    def backward(self, saved, needs, gy):
+        x, t = saved
+        x = widened(x)
+        gx = gt = None
+        if needs[0]:
+            slope = x * (1 - x)
+            gx = gy * (x - t) / namespace(gy).where(slope < 1e-12, 1e-12, slope)
+        if needs[1]:
+            a, b = _bounded_logs(x)
+            gt = gy * (b - a)
+        return gx, gt
+
+
+def _bounded_logs(x):
+    """ln x and ln(1 − x), where they are above −100; a logarithm of 0 is never taken."""
+    xp = namespace(x)
+    least = math.exp(-100)
+    return (xp.where(x > least, xp.log(xp.where(x > least, x, 1.0)), -100.0),
+            xp.where(x < 1, xp.log1p(-xp.where(x < 1, x, 0.0)), -100.0))
+
+
+def binary_cross_entropy(x: Any, t: Any) -> Any:
+    """−(t·ln x + (1 − t)·ln(1 − x)) for each element, of probabilities x and t of one shape."""
+    if tuple(x.shape) != tuple(t.shape):
+        raise ShapeError("binary_cross_entropy", got=f"input {tuple(x.shape)}, target {tuple(t.shape)}",
+                         wanted="equal shapes")
+    return apply(BinaryCrossEntropy(), x, t)

@@ -178,9 +178,10 @@ def _geometry(where: str, x: Any, kernel: tuple[int, ...], stride: tuple[int, ..
     """
     if x.ndim != len(kernel) + 2:
         raise ShapeError(where, got=f"input {tuple(x.shape)}", wanted=f"(N, C, …) with {len(kernel)} spatial axes")
-    if min(*kernel, *stride, *dilation) < 1 or any(not 0 <= 2 * p <= k for p, k in zip(padding, kernel)):
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
+    if min(*kernel, *stride, *dilation) < 1 or any(not 0 <= 2 * p <= span for p, span in zip(padding, spans)):
         raise ArgumentError(where, got=f"kernel {kernel}, stride {stride}, padding {padding}, dilation {dilation}",
-                            wanted="kernel, stride and dilation ≥ 1, and padding from 0 to half the kernel")
+                            wanted="kernel, stride and dilation ≥ 1, and padding from 0 to half the window")
     lengths, pads = [], []
     for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation):
         room = n + 2 * p - d * (k - 1) - 1

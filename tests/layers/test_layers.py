@@ -56,7 +56,7 @@ def test_convolution_paddings_by_name():
 
 
 @pytest.mark.parametrize(("make", "text"), [
-    (lambda: layers.Conv2d(4, 4, 3, padding_mode="reflect"), "padding_mode='reflect'; wanted 'zeros'"),
+    (lambda: layers.Conv2d(4, 4, 3, padding_mode="mirror"), "padding_mode='mirror'; wanted one of 'zeros', 'reflect'"),
     (lambda: layers.Conv2d(4, 4, 3, padding="full"), "padding='full'"),
     (lambda: layers.Conv2d(4, 4, 3, padding="same", stride=2), "stride 1"),
     (lambda: layers.Conv2d(4, 6, 3, groups=4), "4 to 6 channels in 4 groups"),

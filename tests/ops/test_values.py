@@ -39,7 +39,7 @@ def test_value(case, dtype):
         np.testing.assert_array_equal(array, copy)
     # These give float32 or wider for what is summed.
     if case.name not in ("cast", "moments", "mean_square", "batch_norm", "instance_norm"):
-        assert all(y.dtype in (dtype, np.bool_) for y in found)
+        assert all(np.asarray(y).dtype in (dtype, np.bool_, np.int64) for y in found)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.integers], ids=str)
@@ -88,7 +88,7 @@ def strided(a):
 
 
 LAYOUTS = {
-    "fortran": np.asfortranarray,
+    "fortran": lambda a: np.array(a, order="F"),  # np.asfortranarray would add an axis to an array without any
     "reversed": lambda a: np.flip(np.flip(a).copy()),
     "strided": strided,
     "repeated": lambda a: np.broadcast_to(a[:1], a.shape) if a.ndim else a,
