@@ -17,7 +17,7 @@ from minigrad.backend import device_of, is_array, namespace
 from minigrad.errors import ArgumentError
 from minigrad.graph import Node
 from minigrad.layers.module import Module as Layer
-from minigrad.modes import current, switch
+from minigrad.modes import STEP, current, switch
 from minigrad.observers import Observer, observe
 from minigrad.op import value
 from minigrad.viz.builder import Builder, Storages
@@ -179,6 +179,8 @@ class Recorder(Observer):
 
     def _module(self, scope: Any, phase: int) -> str | None:
         """The row of the layer call that a scope stands for: every call pushes a new tuple."""
+        while scope is not None and scope[2] == STEP:  # a step of an operation's text is no layer
+            scope = scope[0]
         if scope is None:
             return None
         key = (id(scope), phase)

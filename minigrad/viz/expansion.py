@@ -1,14 +1,15 @@
 """An operation opened: its own forward text run on Tensors, which records its parts, and their partial gradients.
 
-A text is a Python function, so its parts have two levels. *Steps* are calls of the named functions below, and the lines
-of the text around them; *primitives* are the operations that these record. A step with several outputs is drawn once
-per output: the gradient through the mean alone and through the variance alone are what one wants to see. Each is found
-by sending that output's gradient alone through the step's primitives.
+A text is a Python function, so its parts have two levels. *Steps* are calls of the functions that `minigrad.op.step`
+names, and the lines of the text around them; *primitives* are the operations that these record. A step with several
+outputs is drawn once per output: the gradient through the mean alone and through the variance alone are what one wants
+to see. Each is found by sending that output's gradient alone through the step's primitives. (`minigrad.expansion` opens
+recorded nodes; here what is not recorded, such as the constant that moments are taken from, is to be seen as well.)
 """
 
 from __future__ import annotations
 
-import inspect
+import copy
 import linecache
 import sys
 from collections.abc import Callable, Sequence
@@ -20,25 +21,19 @@ import numpy as np
 from minigrad.backend import is_array, is_floating
 from minigrad.errors import MinigradError
 from minigrad.graph import Node
-from minigrad.modes import switch
+from minigrad.modes import STEP, switch
 from minigrad.observers import Observer
 from minigrad.op import Traced, value
-from minigrad.ops import normalization
 from minigrad.tensor import Tensor
 from minigrad.viz.builder import Builder, Storages
 from minigrad.viz.kinds import COMPOSITE, kind_of
 from minigrad.viz.rows import Operation, TensorRow, Use
 from minigrad.viz.sweep import sweep
 
-__all__ = ["Body", "STEPS", "expand"]
+__all__ = ["Body", "TITLES", "expand"]
 
-#: Named steps of texts: the function, and what each of its outputs is called in pictures.
-STEPS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
-    "moments": (normalization.moments, ("Mean", "Variance")),
-    "normalize": (normalization.normalize, ("Normalize",)),
-    "scale_shift": (normalization.scale_shift, ("ScaleShift",)),
-}
-_STEP_OF_CODE = {inspect.unwrap(function).__code__: name for name, (function, _) in STEPS.items()}
+#: What the outputs of named steps are called in pictures, where that is not the step's own name.
+TITLES = {"moments": ("Mean", "Variance"), "inverse_std": ("Rsqrt",)}
 
 
 @dataclass
@@ -67,33 +62,41 @@ class _Watcher(Observer):
         self.builder, self.text = builder, text
         self.step_of: dict[str, tuple[str, int]] = {}  # primitive -> (step or line, which call of it)
         self.nodes: list[Node] = []
+        self.scopes: list[Any] = []
         self.nested: dict[str, tuple[Any, list[Any], Sequence[bool]]] = {}
 
     def forward(self, op: Any, node: Node | None, scope: Any, inputs: Any, outputs: Any) -> None:
         row = self.builder.forward(op, node, inputs, outputs)
-        name, call, row.text = _place_in(self.text)
+        name, call, row.text = _place_in(self.text, scope)
         self.step_of[row.id] = (name, call)
+        self.scopes.append(scope)  # held, so that ids of scopes stay their own
         if node is not None:
             self.nodes.append(node)
             if COMPOSITE.search(op.name):
                 self.nested[row.id] = (op, [value(x) for x in inputs], node.needs)
 
 
-def _place_in(text: Any) -> tuple[str, int, str]:
+def _place_in(text: Any, scope: Any) -> tuple[str, int, str]:
     """Which step of `text` the running primitive belongs to, which call of it, and the line that asked for it."""
+    outermost = innermost = scope if scope is not None and scope[2] == STEP else None
+    while outermost is not None and outermost[0] is not None:
+        outermost = outermost[0]
     frame: Any = sys._getframe(2)
-    inside: list[Any] = []
+    shown = None
     while frame is not None and frame.f_code is not text:
-        inside.append(frame)
+        if shown is None and innermost is not None and frame.f_code.co_name == innermost[1]:
+            shown = frame
         frame = frame.f_back
-    if frame is None:
-        return "", 0, ""
-    step = next((f for f in reversed(inside) if f.f_code in _STEP_OF_CODE), None)
-    shown = next((f for f in inside if f.f_code in _STEP_OF_CODE), frame)
-    line = linecache.getline(shown.f_code.co_filename, shown.f_lineno).strip()
-    if step is None:
-        return "", frame.f_lineno, line
-    return _STEP_OF_CODE[step.f_code], frame.f_lasti, line
+    shown = shown or frame
+    line = "" if shown is None else linecache.getline(shown.f_code.co_filename, shown.f_lineno).strip()
+    if outermost is not None:
+        return outermost[1], id(outermost), line
+    return "", 0 if frame is None else frame.f_lineno, line
+
+
+def titles_of(step: str) -> tuple[str, ...]:
+    """What the outputs of a step are called: ``scale_shift`` gives ScaleShift."""
+    return TITLES.get(step) or ("".join(part.capitalize() for part in step.split("_")),)
 
 
 def _leaf(x: Any, needed: bool) -> Any:
@@ -133,7 +136,7 @@ def expand(op: Any, prefix: str, inputs: Sequence[Any], tensors: Sequence[str | 
     builder.uses_of.update({tensor: [] for tensor in tensors if tensor is not None})
     try:
         with switch(recording=True, observers=(watcher,), scope=None), np.errstate(all="ignore"):
-            made = op.forward(*leaves)
+            made = copy.copy(op).forward(*leaves)  # texts note shapes on their operation
     except (MinigradError, TypeError, ValueError, AttributeError, IndexError, NotImplementedError):
         return None
     if len(builder.ops) < 2:
@@ -198,7 +201,7 @@ def _steps(body: Body, prefix: str, watcher: _Watcher, outer: list[str]) -> None
         # What the operation returns comes first, in that order: so the mean comes before the variance.
         made = [t for op in ops for t in op.outputs]
         outs = [t for t in outer if t in made] + [t for t in made if t in read_elsewhere and t not in outer]
-        titles = STEPS[name][1] if name else ()
+        titles = titles_of(name) if name else ()
         parts = [_ancestors(ops, t) for t in outs]
         shared = any(set(a) & set(b) for i, a in enumerate(parts) for b in parts[i + 1:])
         for k, (out, part) in enumerate(zip(outs, parts)):

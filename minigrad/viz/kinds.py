@@ -10,7 +10,7 @@ _KINDS = (
     ("norm", r"Norm|Normalize"),
     ("matmul", r"Linear|MatMul|Conv|Attention"),
     ("loss", r"CrossEntropy|Loss|NLL"),
-    ("reduce", r"^(Sum|Mean|Max|Min|Var|Variance|Std|LogSumExp|Prod|ArgMax)$|Pool|^Moments$"),
+    ("reduce", r"^(Sum|Mean|Max|Min|Var|Variance|Std|LogSumExp|Prod|ArgMax)$|Pool|^Moments$|^MeanSquare$|^WindowMean$"),
     ("shape", r"Reshape|Transpose|Permute|Concat|Broadcast|Expand|Squeeze|Stack|Flatten|GetItem|IndexAdd|Pad|Cast"),
 )
 

@@ -12,6 +12,13 @@ OPS = {
     "batch_norm": lambda x, w, b: minigrad.ops.batch_norm(x, w, b)[0],
     "batch_norm with all outputs": lambda x, w, b: sum((t * t).sum() for t in minigrad.ops.batch_norm(x, w, b)),
     "layer_norm": lambda x, w, b: minigrad.ops.layer_norm(x, 4, w, b),
+    "masked": lambda x, w, b: minigrad.ops.batch_norm(x, w, b, mask=np.arange(6).reshape(6, 1) < 4)[0],
+    "group_norm": lambda x, w, b: minigrad.ops.group_norm(minigrad.expand_dims(x, 2) * np.arange(1.0, 4, dtype=x.dtype),
+                                                          2, w, b).sum(2),
+    "instance_norm": lambda x, w, b: (minigrad.ops.instance_norm(minigrad.expand_dims(x, 2) * np.array(
+        [1.0, -2.0, 4.0], x.dtype), w, b)[0] * np.array([1.0, 2.0, 5.0], x.dtype)).sum(2),
+    "rms_norm": lambda x, w, b: minigrad.ops.rms_norm(x, 4, w) + b,
+    "local_response_norm": lambda x, w, b: minigrad.ops.local_response_norm(x * w + b, 3, alpha=0.5),
     "evaluation": lambda x, w, b: minigrad.ops.batch_norm_inference(x, np.full(4, 0.1), np.full(4, 2.0), w, b),
     "softmax": lambda x, w, b: minigrad.softmax(x * w + b, 1),
     "log_softmax": lambda x, w, b: minigrad.log_softmax(x * w + b, 1),
