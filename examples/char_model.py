@@ -6,8 +6,8 @@ A transformer, or layers of LSTM, with a way around every layer and a normalizat
     python examples/char_model.py --model lstm --norm none
     python examples/char_model.py --compare none,layer --lr 0.04 --steps 100 --batch-size 16
 
-What the last one shows: at this learning rate, twenty times the usual one, the transformer without normalization diverges
-(344 bits per character), with LayerNorm before each part it learns (3.67). At small rates both learn equally well.
+What the last one shows: at this learning rate, twenty times the default, the transformer without normalization
+diverges (344 bits per character); with LayerNorm before each part it learns (3.67). At small rates both learn alike.
 """
 
 from __future__ import annotations
