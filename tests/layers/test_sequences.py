@@ -143,7 +143,7 @@ def test_transposed_convolution_is_the_adjoint(axes, shape):
 @pytest.mark.parametrize(("make", "shape", "said"), [
     (lambda: layers.LSTM(3, 4), (2, 5), "two or three axes, the last of length 3"),
     (lambda: layers.GRU(3, 4), (0, 1, 3), "at least one step"), (lambda: layers.GRUCell(3, 4), (2, 4), r"\(N, 3\)"),
-    (lambda: layers.Embedding(3, 2), (2,), "integers"), (lambda: layers.Conv3d(1, 1, 2), (1, 1, 4, 4),
+    (lambda: layers.Embedding(3, 2), (2,), "integers"), (lambda: layers.Conv3d(1, 1, 2), (1, 4, 4),
                                                          "3 spatial axes"),
 ])
 def test_refusals_name_the_layer(make, shape, said):
