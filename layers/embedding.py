@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from typing_extensions import Self
 
 from minigrad import functional as F
 from minigrad.backend import Device
@@ -16,6 +15,9 @@ from minigrad.modes import no_grad
 from minigrad.op import value
 from minigrad.ops.random import Generator
 from minigrad.tensor import Parameter, Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Embedding"]
 

@@ -87,7 +87,7 @@ def test_gradients(name, data):
 
     if not weights:
         return
-    h = 1e-3
+    h = 1e-4
     for function, exact in ((value, slope(0.0)), (slope, _second(at(0.0), call, weights, along))):
         numeric = (8 * (function(h) - function(-h)) - (function(2 * h) - function(-2 * h))) / (12 * h)
         assert abs(numeric - exact) <= 1e-6 * max(1.0, abs(numeric), abs(exact))
