@@ -249,7 +249,7 @@ class GroupNorm(Normalization):
         super().__init__()
         self._check_eps(eps)
         num_channels = whole_number(num_channels, "GroupNorm", "num_channels")
-        num_groups = whole_number(num_groups, "GroupNorm", "num_groups", least=0)  # `check_groups` says what would do
+        num_groups = whole_number(num_groups, "GroupNorm", "num_groups")
         check_groups("GroupNorm", num_groups, num_channels)
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self._add_parameters((num_channels,), affine, affine and bias, device, dtype)
