@@ -180,6 +180,8 @@ def memory(array: Array) -> tuple[Any, int, int]:
     if owner is array:
         return owner, 0, sys.maxsize
     low = high = array.__array_interface__["data"][0] if isinstance(array, ndarray) else int(array.data.ptr)
+    if array.flags.c_contiguous:
+        return owner, low, low + array.nbytes
     for n, stride in zip(array.shape, array.strides):
         low, high = (low, high + (n - 1) * stride) if stride > 0 else (low + (n - 1) * stride, high)
     return owner, low, high + array.itemsize

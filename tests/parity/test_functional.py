@@ -21,7 +21,8 @@ def draw(*inputs):
     return [np.asarray(i.draw(rng, i.shape)) for i in inputs]
 
 
-ELSEWHERE = {"tanh": torch.tanh, "max_pool2d": F.max_pool2d_with_indices}  # where torch keeps a signature to be read
+#: Where torch keeps a signature to be read.
+ELSEWHERE = {"tanh": torch.tanh, **{f"max_pool{n}d": getattr(F, f"max_pool{n}d_with_indices") for n in (1, 2, 3)}}
 
 
 @pytest.mark.parametrize("name", functional.__all__)
