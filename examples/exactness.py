@@ -205,6 +205,7 @@ def main(given: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch", action="store_true", help="measure the installed PyTorch, too")
+    parser.add_argument("--tiny", action="store_true", help="accepted like by all examples; this one is always quick")
     chosen = parser.parse_args(given)
     print(table([Minigrad(), *([Torch()] if chosen.torch else [])]))
 

@@ -26,6 +26,7 @@ def main(given: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--svg", type=Path, metavar="FOLDER", help="write a picture of each into this folder")
+    parser.add_argument("--tiny", action="store_true", help="accepted like by all examples; this one is always quick")
     folder = parser.parse_args(given).svg
     for name, layer in MEMBERS.items():
         if folder is None:
