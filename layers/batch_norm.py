@@ -15,7 +15,7 @@ from minigrad.errors import ArgumentError, ShapeError, StateError
 from minigrad.functional.arguments import whole_number
 from minigrad.layers.normalization import Normalization
 from minigrad.layers.statistics import InstanceStatsUpdate, StatsUpdate, nonfinite_channels
-from minigrad.modes import current, layer_path
+from minigrad.modes import current, layer_path, switch
 from minigrad.op import value
 from minigrad.ops.normalization import counts
 from minigrad.tensor import Buffer
@@ -128,8 +128,10 @@ class Tracked(Normalization):
             ledger.receive(self, update)
         else:
             self.commit(update)
-        for observer in mode.observers:
-            observer.statistics(self, mode.scope, update)
+        if mode.observers:
+            with switch(recording=False, observers=()):  # what they compute is neither recorded nor observed
+                for observer in mode.observers:
+                    observer.statistics(self, mode.scope, update)
 
     def _weight_of_new(self, batches: int) -> float:
         """The weight of a batch that is the `batches`-th one."""

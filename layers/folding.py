@@ -18,7 +18,7 @@ from minigrad.backend import astype, namespace
 from minigrad.errors import ArgumentError
 from minigrad.layers.batch_norm import BatchNorm
 from minigrad.layers.containers import Identity, Sequential
-from minigrad.layers.convolution import Conv2d
+from minigrad.layers.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from minigrad.layers.linear import Linear
 from minigrad.layers.module import Module
 from minigrad.layers.statistics import frozen_statistics
@@ -27,10 +27,11 @@ from minigrad.observers import Observer, observe
 from minigrad.op import Traced
 from minigrad.tensor import Parameter
 
-__all__ = ["FOLDABLE", "Folding", "fold", "folds"]
+__all__ = ["Folding", "fold", "folds"]
 
-#: The linear layers, and which axis of their weight is that of the output channels.
-FOLDABLE: dict[type[Module], int] = {Linear: 0, Conv2d: 0}
+#: Linear layers whose weight is (outputs, inputs, …), and those whose weight is (inputs, outputs/groups, …).
+STRAIGHT = (Linear, Conv1d, Conv2d, Conv3d)
+TRANSPOSED = (ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)
 
 
 class Folding(NamedTuple):
@@ -152,9 +153,9 @@ def _reason(norm: BatchNorm, before: Module | None, connection: str) -> str:
         return "it is in training mode: call eval() first"
     if before is None:
         return "nothing linear stands before it (folding into what follows would be wrong at padding)"
-    if type(before) not in FOLDABLE:
+    if type(before) not in (*STRAIGHT, *TRANSPOSED):
         return f"it follows {type(before).__name__}, which is not linear"
-    channels = before.weight.shape[FOLDABLE[type(before)]]
+    channels = before.out_features if isinstance(before, Linear) else before.out_channels
     if channels != norm.num_features:
         return f"it has {norm.num_features} channels and the layer before it gives {channels}"
     return connection
@@ -252,9 +253,17 @@ def _fold_into(layer: Any, norm: BatchNorm) -> None:
     mean, variance = (astype(b.data, np.float64) for b in (norm.running_mean, norm.running_var))
     scale = 1 / namespace(variance).sqrt(variance + norm.eps)
     scale = scale if norm.weight is None else scale * norm.weight.data
-    shape = [1] * weight.ndim
-    shape[FOLDABLE[type(layer)]] = -1
     bias = (0.0 if layer.bias is None else layer.bias.data) - mean
     bias = bias * scale if norm.bias is None else bias * scale + norm.bias.data
-    layer.weight.assign(weight * scale.reshape(shape))
+    layer.weight.assign(_scaled(layer, weight, scale))
     layer.register_parameter("bias", Parameter(astype(bias, weight.dtype), requires_grad=layer.weight.requires_grad))
+
+
+def _scaled(layer: Any, weight: Any, scale: Any) -> Any:
+    """The weight with every output channel's part multiplied by that channel's factor."""
+    if not isinstance(layer, TRANSPOSED):
+        return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    inputs, outputs, *kernel = weight.shape
+    groups = layer.groups
+    factors = scale.reshape(groups, 1, outputs, *(1,) * len(kernel))
+    return (weight.reshape(groups, inputs // groups, outputs, *kernel) * factors).reshape(weight.shape)

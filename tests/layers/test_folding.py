@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import Tensor
+from minigrad import Tensor, layers
 from minigrad.errors import ArgumentError
 from minigrad.layers import (
     BatchNorm1d,
@@ -29,7 +29,7 @@ def settle(model, x, seed=0):
     for _ in range(3):
         model(Tensor(x))
     for layer in model.modules():
-        if isinstance(layer, (BatchNorm1d, BatchNorm2d)):
+        if isinstance(layer, layers.BatchNorm):
             for p in layer.parameters():
                 p.assign(rng.normal(size=p.shape))
     return model.eval()
@@ -63,6 +63,19 @@ def test_the_folded_model_computes_the_same(dtype, bound, bias, affine, example)
         np.testing.assert_array_equal(t.numpy(), state[name])
     model.train()
     assert [f.path for f in folds(model)] == ["1", "3.1", "7"]
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("kind", "norm", "axes"), [
+    (layers.Conv1d, layers.BatchNorm1d, 1), (layers.Conv3d, layers.BatchNorm3d, 3),
+    (layers.ConvTranspose1d, layers.BatchNorm1d, 1), (layers.ConvTranspose2d, layers.BatchNorm2d, 2),
+    (layers.ConvTranspose3d, layers.BatchNorm3d, 3)])
+def test_other_convolutions(kind, norm, axes, groups):
+    model = Sequential(kind(4, 6, 2, groups=groups), norm(6)).to("float64")
+    x = np.random.default_rng(1).normal(size=(3, 4, *(4,) * axes))
+    settle(model, x)
+    found, wanted = fold(model)(Tensor(x)).numpy(), model(Tensor(x)).numpy()
+    assert np.abs(found - wanted).max() <= 1e-13 * np.abs(wanted).max()
 
 
 class Residual(Module):
