@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import namespace, ndarray
+from minigrad.backend import accumulation_dtype, namespace, ndarray
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.op import Op, Traced, apply, inputs, value
 from minigrad.ops.elementwise import narrowed, widened
@@ -20,10 +20,9 @@ from minigrad.ops.shape import broadcast_to, normalize_axes, reshape
 __all__ = ["gather", "scatter_add", "take", "take_along_axis"]
 
 
-def _added(g, places, shape):
-    """Zeros of a shape with the elements of `g` added at flat places of it."""
+def _added(out, g, places, shape):
+    """`out`, flat zeros of a shape, with the elements of `g` added at flat places of it; in the shape and g's dtype."""
     xp = namespace(g)
-    out = xp.zeros(math.prod(shape), dtype=widened(g[:0] if g.ndim else g).dtype)
     xp.add.at(out, xp.reshape(places, (-1,)), xp.reshape(widened(g), (-1,)))
     return narrowed(xp.reshape(out, shape), g.dtype)
 
@@ -56,10 +55,11 @@ class AddTaken(Op):
 
     def forward(self, g, i):
         xp = namespace(g)
+        out = xp.zeros(math.prod(self.shape), dtype=accumulation_dtype(g.dtype))
         n, behind = self.shape[self.axis], math.prod(self.shape[self.axis + 1 :])
         before = xp.reshape(xp.arange(math.prod(self.shape[: self.axis])), (-1, 1, 1))
         places = (before * n + xp.reshape(i % n if n else i, (1, -1, 1))) * behind + xp.arange(behind)
-        return _added(g, places, self.shape)
+        return _added(out, g, places, self.shape)
 
     def backward(self, saved, needs, gy):
         return take(gy, saved[0], self.axis), None
@@ -93,12 +93,13 @@ class AddAlongAxis(Op):
 
     def forward(self, g, i):
         xp = namespace(g)
+        out = xp.zeros(math.prod(self.shape), dtype=accumulation_dtype(g.dtype))
         places = 0
         for axis, n in enumerate(self.shape):
             along = tuple(-1 if a == axis else 1 for a in range(len(self.shape)))
             here = (i % n if n else i) if axis == self.axis else xp.reshape(xp.arange(n), along)
             places = places * n + here
-        return _added(g, xp.broadcast_to(places, g.shape), self.shape)
+        return _added(out, g, xp.broadcast_to(places, g.shape), self.shape)
 
     def backward(self, saved, needs, gy):
         return apply(TakeAlongAxis(self.axis), gy, saved[0]), None
