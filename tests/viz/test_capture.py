@@ -224,7 +224,8 @@ def test_ids_and_files_are_the_same_every_time():
     code = ("import sys; sys.path.insert(0, sys.argv[1])\nfrom networks import recorded\n"
             "print(recorded(times=False)[1].graph.to_json())")
     run = [sys.executable, "-c", code, str(Path(__file__).parents[1])]
-    first, second = (subprocess.run(run, capture_output=True, text=True, check=True, cwd=sys.prefix).stdout for _ in range(2))
+    first, second = (subprocess.run(run, capture_output=True, text=True, check=True, cwd=sys.prefix).stdout
+                     for _ in range(2))
     assert first == second
 
 
