@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -20,10 +21,10 @@ import numpy as np
 from minigrad import layers
 from minigrad.data import random_split
 from minigrad.errors import ArgumentError
-from minigrad.examples import train_cnn, train_mlp
+from minigrad.examples import _setup, train_cnn, train_mlp
 from minigrad.examples._graphs import draw
-from minigrad.examples._setup import NORMS, Record, Split, accuracy, options, parameters, rate, read, whole
-from minigrad.run import Chart, Marker, Progress, Reference, Run, Series, Table, write_report
+from minigrad.examples._setup import NORMS, Settings, Split, accuracy, options, parameters, rate, read, whole
+from minigrad.run import Chart, Marker, Progress, Record, Reference, Run, Series, Table, write_report
 from minigrad.viz.watch import watch_charts
 
 NETWORKS: dict[str, ModuleType] = {"mlp": train_mlp, "cnn": train_cnn}
@@ -56,8 +57,7 @@ def choose_rate(module: ModuleType, norm: str, data: Split,
     """The rate of the grid with the best accuracy on held-out images, and the accuracy of each."""
     found = {}
     for lr in given.grid:
-        model = module.train(norm, data, lr=lr, epochs=given.epochs, batch_size=given.batch_size, seed=given.seed,
-                             device=given.device)
+        model = module.train(Settings.of(given, norm=norm, lr=lr), data)
         found[lr] = accuracy(model, data.test, given.device)
         print(f"  {NAMES[norm]}, learning rate {lr:g}: {found[lr]:.1%} of held-out images", flush=True)
     return max(found, key=found.__getitem__), found
@@ -67,9 +67,8 @@ def train_one(module: ModuleType, norm: str, lr: float, data: Split, given: argp
               progress: Progress) -> Outcome:
     """Train one network with everything recorded."""
     series = f"{NAMES[norm]}, lr {lr:g}"
-    record = Record(series, run, progress, every=given.every, watch=getattr(given, "watch", None))
-    model: layers.Module = module.train(norm, data, lr=lr, epochs=given.epochs, batch_size=given.batch_size,
-                                        seed=given.seed, device=given.device, record=record)
+    record = Record(series, run, progress, every=given.every, checkpoints=False, watch=_setup.watching(given))
+    model: layers.Module = module.train(Settings.of(given, norm=norm, lr=lr), data, record)
     if record.watch:
         record.watch.save(run.directory / f"watch-{norm}-{lr:g}.npz")
     steps, accuracies = run.curve(series, "accuracy")
@@ -136,8 +135,8 @@ def notes(given: argparse.Namespace, searched: dict[str, dict[float, float]], ba
     ]
 
 
-def main(arguments: list[str] | None = None, prog: str | None = None) -> None:
-    """Run from the command line."""
+def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
+    """Run from the command line; returns the exit code."""
     defaults = {name: ", ".join(f"{key} {module.DEFAULTS[name]}" for key, module in NETWORKS.items())
                 for name in ("epochs", "batch_size")}
     parser = options(__doc__.splitlines()[0], prog, **defaults)
@@ -155,7 +154,14 @@ def main(arguments: list[str] | None = None, prog: str | None = None) -> None:
     for name in defaults:
         setattr(given, name, getattr(given, name) or module.DEFAULTS[name])
     given.grid = given.grid or list(module.GRID)
-    compare(module, read(given), given)
+    if given.tiny:
+        given.epochs, given.limit = 1, 600
+
+    def work() -> int:
+        compare(module, read(given), given)
+        return _setup.DONE
+
+    return _setup.ended(work)
 
 
 def norms(text: str) -> list[str]:
@@ -195,8 +201,9 @@ def compare(module: ModuleType, data: Split, given: argparse.Namespace) -> Path:
         outcomes, searched = measure(module, data, given, run)
         table, finding = summary(run, outcomes)
         watched = [chart for each in outcomes for chart in watch_charts(each.watched, each.series)]
-        pictures = draw(module.build, given.compare[-1], data.train, given, run) if given.graph else []
-        report = write_report(run.directory / "report.html", title=f"{given.network.upper()} on Fashion-MNIST",
+        pictures = draw(lambda: module.build(given.compare[-1], given.seed, data.shape), data.train, given, run,
+                        f"norm {given.compare[-1]}") if given.graph else []
+        report = write_report(run.directory / "report.html", title=f"{given.network.upper()} on {given.dataset}",
                               finding=finding, tables=[table], charts=charts(run, outcomes) + watched,
                               pictures=pictures, notes=notes(given, searched, outcomes[0]), config=run.config,
                               environment=run.environment)
@@ -205,4 +212,4 @@ def compare(module: ModuleType, data: Split, given: argparse.Namespace) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

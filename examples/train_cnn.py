@@ -9,26 +9,31 @@ falls along a half cosine. Run it:
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
+import sys
+from typing import Any
 
 import minigrad
 import minigrad.functional as F
-from minigrad import layers, optim
+from minigrad import Tensor, layers, optim
 from minigrad.data import DataLoader
-from minigrad.examples._setup import Record, Split, accuracy, generators, launch, normalization
+from minigrad.examples import _setup
+from minigrad.examples._setup import Settings, Split, accuracy, generators, normalization, parts
+from minigrad.run import Record
 
-CHANNELS = (1, 16, 32, 64)
+CHANNELS = (16, 32, 64)
 DEFAULTS = {"epochs": 10, "batch_size": 64, "lr": 0.1}
 GRID = (0.01, 0.03, 0.1, 0.3)
 
 
-def build(norm: str, seed: int = 0) -> layers.Sequential:
+def build(norm: str, seed: int = 0, shape: tuple[int, ...] = (1, 28, 28)) -> layers.Sequential:
     """The network: 28×28 images shrink to 14×14, 7×7 and 3×3."""
     draws = generators(seed)
     stack: list[layers.Module] = []
-    side = 28
-    for before, after in itertools.pairwise(CHANNELS):
+    side = shape[1]
+    for before, after in itertools.pairwise((shape[0], *CHANNELS)):
         stack += [layers.Conv2d(before, after, 3, padding=1, bias=norm != "batch", generator=next(draws)),
                   *normalization(norm, (after, side, side)), layers.ReLU(), layers.MaxPool2d(2)]
         side //= 2
@@ -36,36 +41,66 @@ def build(norm: str, seed: int = 0) -> layers.Sequential:
                              layers.Linear(CHANNELS[-1] * side * side, 10, generator=next(draws)))
 
 
-def train(norm: str, data: Split, *, lr: float, epochs: int, batch_size: int, seed: int, device: str = "cpu",
-          record: Record | None = None) -> layers.Sequential:
-    """Train from scratch and return the network."""
+def network(given: Settings, shape: tuple[int, ...]) -> layers.Sequential:
+    """The network for images of `shape`."""
+    return build(given.norm, given.seed, shape)
+
+
+def train(given: Settings, data: Split, record: Record | None = None) -> layers.Sequential:
+    """Train from scratch, or go on where the record's run was, and return the network."""
     record = record or Record()
-    minigrad.manual_seed(seed)
-    model = build(norm, seed).to(device)
-    optimizer = optim.SGD(optim.parameter_groups(model, weight_decay=5e-4), lr=lr, momentum=0.9, nesterov=True)
-    loader = DataLoader(data.train, batch_size, shuffle=True, seed=seed, drop_last=True)
-    steps = epochs * len(loader)
-    record.start(epochs, steps, model)
-    step = 0
-    for epoch in range(1, epochs + 1):
-        for images, labels in loader:
-            for group in optimizer.param_groups:
-                group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
-            loss = F.cross_entropy(model(images.to(device)), labels.to(device))
-            optimizer.zero_grad()
+    minigrad.manual_seed(given.seed)
+    model = network(given, data.shape).to(given.device, given.precision)
+    optimizer = optim.SGD(optim.parameter_groups(model, weight_decay=5e-4), lr=given.lr, momentum=0.9, nesterov=True)
+    loader = DataLoader(data.train, given.batch_size, shuffle=True, seed=given.seed, drop_last=True,
+                        workers=given.workers)
+    ema = optim.EMA(model, given.ema) if given.ema else None
+
+    def gradients(images: Tensor, labels: Tensor) -> Any:
+        optimizer.zero_grad()
+        losses = []
+        for x, y, share in parts(images, labels, given.accumulate):
+            scores = model(x.to(given.device, given.precision))
+            loss = F.cross_entropy(scores, y.to(given.device), label_smoothing=given.label_smoothing) * share
             loss.backward()
+            losses.append(loss.detach())
+        return sum(losses)
+
+    def evaluate() -> float:
+        return accuracy(model, data.watched, given.device, ema)
+
+    steps = given.epochs * len(loader)
+    step = record.start(given.epochs, loader, model=model, optimizer=optimizer, ema=ema)
+    for _ in record.remaining():
+        for batch in loader:
+            for group in optimizer.param_groups:
+                group["lr"] = given.lr * (1 + math.cos(math.pi * step / steps)) / 2
+            loss = gradients(*batch)
+            record.check(loss, gradients, *batch)
+            if given.clip:
+                optim.clip_grad_norm_(model.parameters(), given.clip)
             optimizer.step()
             step += 1
-            record.step(step, epoch, loss, lambda: accuracy(model, data.test, device))
-        record.epoch(step, epoch, loss, lambda: accuracy(model, data.test, device))
+            if ema:
+                ema.update()
+            record.step(loss, evaluate)
+        if record.epoch(evaluate):
+            break
     record.finish()
+    if ema:
+        ema.apply()
     return model
 
 
-def main(arguments: list[str] | None = None, prog: str | None = None) -> None:
-    """Run from the command line."""
-    launch("cnn", __doc__, DEFAULTS, train, build, arguments, prog)
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The options of the command line."""
+    return _setup.trainer_options(__doc__, prog, DEFAULTS)
+
+
+def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
+    """Run from the command line; returns the exit code."""
+    return _setup.launch("cnn", parser(prog), train, network, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

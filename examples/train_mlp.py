@@ -5,28 +5,35 @@ section 4.1; the paper used MNIST). Run it:
 
     python examples/train_mlp.py --norm batch
     python examples/train_mlp.py --norm none --lr 1.0
+    python examples/train_mlp.py --resume runs/… --epochs 12
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import math
+import sys
+from typing import Any
 
 import minigrad
 import minigrad.functional as F
-from minigrad import layers, optim
+from minigrad import Tensor, layers, optim
 from minigrad.data import DataLoader
-from minigrad.examples._setup import Record, Split, accuracy, generators, launch, normalization
+from minigrad.examples import _setup
+from minigrad.examples._setup import Settings, Split, accuracy, generators, normalization, parts
+from minigrad.run import Record
 
-WIDTHS = (784, 100, 100, 100)
+WIDTHS = (100, 100, 100)
 DEFAULTS = {"epochs": 6, "batch_size": 60, "lr": 0.3}
 GRID = (0.1, 0.3, 1.0, 3.0)
 
 
-def build(norm: str, seed: int = 0) -> layers.Sequential:
+def build(norm: str, seed: int = 0, shape: tuple[int, ...] = (1, 28, 28)) -> layers.Sequential:
     """The network. A bias before BatchNorm would be subtracted again with the mean, so there is none."""
     draws = generators(seed)
     stack: list[layers.Module] = [layers.Flatten()]
-    for wide, narrow in itertools.pairwise(WIDTHS):
+    for wide, narrow in itertools.pairwise((math.prod(shape), *WIDTHS)):
         stack += [gaussian(layers.Linear(wide, narrow, bias=norm != "batch"), next(draws)),
                   *normalization(norm, (narrow,)), layers.Sigmoid()]
     return layers.Sequential(*stack, gaussian(layers.Linear(WIDTHS[-1], 10), next(draws)))
@@ -40,33 +47,62 @@ def gaussian(linear: layers.Linear, generator: minigrad.Generator) -> layers.Lin
     return linear
 
 
-def train(norm: str, data: Split, *, lr: float, epochs: int, batch_size: int, seed: int, device: str = "cpu",
-          record: Record | None = None) -> layers.Sequential:
-    """Train from scratch and return the network."""
+def network(given: Settings, shape: tuple[int, ...]) -> layers.Sequential:
+    """The network for images of `shape`."""
+    return build(given.norm, given.seed, shape)
+
+
+def train(given: Settings, data: Split, record: Record | None = None) -> layers.Sequential:
+    """Train from scratch, or go on where the record's run was, and return the network."""
     record = record or Record()
-    minigrad.manual_seed(seed)
-    model = build(norm, seed).to(device)
-    optimizer = optim.SGD(model.parameters(), lr=lr)
-    loader = DataLoader(data.train, batch_size, shuffle=True, seed=seed, drop_last=True)
-    record.start(epochs, epochs * len(loader), model)
-    step = 0
-    for epoch in range(1, epochs + 1):
-        for images, labels in loader:
-            loss = F.cross_entropy(model(images.to(device)), labels.to(device))
-            optimizer.zero_grad()
+    minigrad.manual_seed(given.seed)
+    model = network(given, data.shape).to(given.device, given.precision)
+    optimizer = optim.SGD(model.parameters(), lr=given.lr)
+    loader = DataLoader(data.train, given.batch_size, shuffle=True, seed=given.seed, drop_last=True,
+                        workers=given.workers)
+    ema = optim.EMA(model, given.ema) if given.ema else None
+
+    def gradients(images: Tensor, labels: Tensor) -> Any:
+        optimizer.zero_grad()
+        losses = []
+        for x, y, share in parts(images, labels, given.accumulate):
+            scores = model(x.to(given.device, given.precision))
+            loss = F.cross_entropy(scores, y.to(given.device), label_smoothing=given.label_smoothing) * share
             loss.backward()
+            losses.append(loss.detach())
+        return sum(losses)
+
+    def evaluate() -> float:
+        return accuracy(model, data.watched, given.device, ema)
+
+    record.start(given.epochs, loader, model=model, optimizer=optimizer, ema=ema)
+    for _ in record.remaining():
+        for batch in loader:
+            loss = gradients(*batch)
+            record.check(loss, gradients, *batch)
+            if given.clip:
+                optim.clip_grad_norm_(model.parameters(), given.clip)
             optimizer.step()
-            step += 1
-            record.step(step, epoch, loss, lambda: accuracy(model, data.test, device))
-        record.epoch(step, epoch, loss, lambda: accuracy(model, data.test, device))
+            if ema:
+                ema.update()
+            record.step(loss, evaluate)
+        if record.epoch(evaluate):
+            break
     record.finish()
+    if ema:
+        ema.apply()
     return model
 
 
-def main(arguments: list[str] | None = None, prog: str | None = None) -> None:
-    """Run from the command line."""
-    launch("mlp", __doc__, DEFAULTS, train, build, arguments, prog)
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The options of the command line."""
+    return _setup.trainer_options(__doc__, prog, DEFAULTS)
+
+
+def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
+    """Run from the command line; returns the exit code."""
+    return _setup.launch("mlp", parser(prog), train, network, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

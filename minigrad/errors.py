@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from minigrad.modes import current, layer_path
 
-__all__ = ["ArgumentError", "DeviceError", "DtypeError", "GraphError", "MinigradError", "ShapeError", "StateError"]
+__all__ = ["ArgumentError", "DeviceError", "DivergedError", "DtypeError", "GraphError", "MinigradError", "ShapeError",
+           "StateError"]
 
 
 class MinigradError(Exception):
@@ -54,3 +55,7 @@ class GraphError(MinigradError, RuntimeError):
 
 class StateError(MinigradError, ValueError):
     """A state (of a module, an optimizer, a file) does not fit what it is loaded into."""
+
+
+class DivergedError(MinigradError, ArithmeticError):
+    """Training has left the finite numbers; the text names the first operation and layer that did."""

@@ -1,4 +1,4 @@
-"""Optimizers, schedules, parameter groups and gradient clipping, with the names and the arithmetic of `torch.optim`.
+"""Optimizers, schedules, groups, gradient clipping, with `torch.optim`'s names and arithmetic; averages of weights.
 
 Imported as `minigrad.optim`.
 
@@ -21,6 +21,7 @@ if __name__ != "minigrad.optim":
 from minigrad.optim.adam import Adam, AdamW
 from minigrad.optim.clip import clip_grad_norm_, clip_grad_value_
 from minigrad.optim.cycles import OneCycleLR, ReduceLROnPlateau
+from minigrad.optim.ema import EMA
 from minigrad.optim.groups import parameter_groups
 from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.schedules import (
@@ -36,7 +37,7 @@ from minigrad.optim.schedules import (
 from minigrad.optim.sgd import SGD
 
 __all__ = [
-    "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR",
+    "Adam", "AdamW", "CosineAnnealingLR", "EMA", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR",
     "OneCycleLR", "Optimizer", "ReduceLROnPlateau", "SGD", "SequentialLR", "StepLR", "clip_grad_norm_",
     "clip_grad_value_", "parameter_groups",
 ]

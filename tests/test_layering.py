@@ -41,6 +41,7 @@ ORDER = (
     "minigrad.io",
     "minigrad.run",
     "minigrad.viz",
+    "minigrad.run.comparison",  # reads what viz has recorded
     "minigrad",
     "minigrad.examples",
     "minigrad.selftest",

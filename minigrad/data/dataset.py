@@ -104,6 +104,26 @@ class Dataset(ABC):
             self._stack(field, positions, column) for field, column in enumerate(zip(*samples, strict=True))
         )
 
+    def batch_in_epoch(self, indices: Sequence[int] | Array, epoch: int) -> Sample:
+        """Fetch samples as they are in one epoch; `DataLoader` calls this.
+
+        The same as `batch`, but for data sets whose samples are changed at random (see
+        `minigrad.data.Transformed`): they change anew in every epoch. It may run in several threads at once.
+
+        Parameters
+        ----------
+        indices : sequence or array of int, shape (n,)
+            Positions of the samples.
+        epoch : int
+            Counted from 0.
+
+        Returns
+        -------
+        tuple of ndarray
+            As from `batch`.
+        """
+        return self.batch(indices)
+
     def _sample(self, position: int) -> tuple[Any, ...]:
         sample: object = self[position]  # what a subclass really returns
         if not isinstance(sample, tuple):
@@ -229,6 +249,10 @@ class Subset(Dataset):
     def batch(self, indices: Sequence[int] | Array) -> Sample:
         """Fetch the samples at `indices`, counted within the subset, from the data set below."""
         return self.dataset.batch(self.indices[_positions(indices, "Subset.batch")])
+
+    def batch_in_epoch(self, indices: Sequence[int] | Array, epoch: int) -> Sample:
+        """As `batch`, as the samples are in one epoch."""
+        return self.dataset.batch_in_epoch(self.indices[_positions(indices, "Subset.batch_in_epoch")], epoch)
 
 
 def random_split(dataset: Dataset, lengths: Sequence[int], seed: int | np.random.Generator) -> list[Subset]:

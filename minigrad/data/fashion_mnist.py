@@ -6,18 +6,14 @@ Algorithms", arXiv:1708.07747; MIT licence, see ``fashion_mnist.LICENSE.txt`` be
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import os
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from minigrad.data.dataset import TensorDataset
-from minigrad.errors import StateError
+from minigrad.data.files import existing, find_folder, read_idx
 
 SUBSET = Path(__file__).with_name("fashion_mnist.npz")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -44,7 +40,7 @@ class FashionMNIST(TensorDataset):
         The training pictures; else the test pictures.
     full : bool, default False
         Read the full set. It is looked for in ``$MINIGRAD_DATA``, in its folder ``fashion-mnist``, and then
-        where Debian's package dataset-fashion-mnist puts it. Nothing is downloaded.
+        where Debian's package dataset-fashion-mnist puts it. Nothing is downloaded: see `minigrad.data.download`.
     folder : str or path, optional
         Read the full set from here and nowhere else; implies `full`. The folder holds the four original IDX
         files, compressed (``.gz``) or not.
@@ -92,7 +88,11 @@ class FashionMNIST(TensorDataset):
     ) -> None:
         part = "train" if train else "t10k"
         if full or folder is not None:
-            directory = _find_full(Path(folder) if folder is not None else None)
+            directory = find_folder("FashionMNIST", "fashion-mnist", folder,
+                                    lambda place: all(existing(place, name) for name in SHA256),
+                                    f"{', '.join(SHA256)} (or .gz)", [DEBIAN],
+                                    "install Debian's package dataset-fashion-mnist, or give no option to use "
+                                    "minigrad's own subset")
             pixels, classes = read_full(directory, part)
             self.source = f"full Fashion-MNIST, {len(pixels)} pictures from {directory}"
         else:
@@ -128,43 +128,6 @@ def read_full(folder: Path, part: str) -> tuple[npt.NDArray[np.uint8], npt.NDArr
     StateError
         If a file's content is not the original, by its SHA-256.
     """
-    return _read_idx(folder, f"{part}-images-idx3-ubyte"), _read_idx(folder, f"{part}-labels-idx1-ubyte")
-
-
-def _read_idx(folder: Path, name: str) -> npt.NDArray[np.uint8]:
-    path = _existing(folder, name)
-    if path is None:
-        raise FileNotFoundError(f"FashionMNIST: found neither {name} nor {name}.gz in {folder}")
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256[name]:
-        raise StateError(f"FashionMNIST: {path}", f"SHA-256 {found}", f"the original content, {SHA256[name]}")
-    # IDX: two zero bytes, the element type (8: unsigned byte), the number of axes, and the length of each
-    # axis as a big-endian 32-bit number.
-    axes = content[3]
-    shape = struct.unpack_from(f">{axes}I", content, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
-
-
-def _existing(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
-
-
-def _find_full(folder: Path | None) -> Path:
-    places = [folder] if folder is not None else list(_usual_places())
-    for place in places:
-        if all(_existing(place, name) for name in SHA256):
-            return place
-    raise FileNotFoundError(
-        f"FashionMNIST: the full set was asked for and not found in {', '.join(map(str, places))}. "
-        f"Put the files {', '.join(SHA256)} (or .gz) into a folder and name it by folder= or $MINIGRAD_DATA, "
-        "install Debian's package dataset-fashion-mnist, or give no option to use minigrad's own subset"
-    )
-
-
-def _usual_places() -> Iterator[Path]:
-    own = os.environ.get("MINIGRAD_DATA")
-    if own:
-        yield Path(own) / "fashion-mnist"
-        yield Path(own)
-    yield DEBIAN
+    images, labels = (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
+    return (read_idx("FashionMNIST", folder, images, SHA256[images]),
+            read_idx("FashionMNIST", folder, labels, SHA256[labels]))

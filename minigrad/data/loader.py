@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import collections
+import hashlib
 import operator
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.data.dataset import Dataset
-from minigrad.errors import ArgumentError, DtypeError
+from minigrad.data.dataset import Dataset, Sample
+from minigrad.errors import ArgumentError, DtypeError, StateError
 from minigrad.tensor import Tensor
 
 
@@ -18,8 +22,8 @@ class DataLoader:
     """The samples of a data set in batches; iterating over the loader is one epoch.
 
     With a `seed`, the order of epoch e depends on (seed, e) and on nothing else: not on what else drew random
-    numbers, not on earlier epochs. So a run that is resumed sets ``loader.epoch`` and meets the orders it
-    would have met.
+    numbers, not on earlier epochs. `state_dict` says in which epoch the loader is and after which batch; a loader
+    that has loaded it goes on with the next one.
 
     Parameters
     ----------
@@ -37,12 +41,15 @@ class DataLoader:
     drop_last : bool, default False
         Leave out the last batch where it is smaller than the others. BatchNorm cannot train on a batch of one
         sample, and a small one makes its statistics noisy.
+    workers : int, default 0
+        Threads that prepare batches ahead, two for each thread; 0 prepares each batch when it is asked for. The
+        batches are the same, in the same order, whatever the number.
 
     Attributes
     ----------
     epoch : int
         The epoch that the next iteration is, from 0. Beginning an iteration adds one, finished or not; it may
-        be set.
+        be set, which forgets the place in the epoch.
     seed : int or None
         The seed in use; None without `shuffle` or with a `generator`.
 
@@ -57,7 +64,7 @@ class DataLoader:
     DtypeError
         If `batch_size` or `seed` is not a whole number.
     ArgumentError
-        If `batch_size` < 1, if `seed` < 0, if `seed` or `generator` comes without `shuffle`, or both
+        If `batch_size` < 1, if `seed` or `workers` < 0, if `seed` or `generator` comes without `shuffle`, or both
         together, or if `drop_last` leaves no batch at all.
 
     Examples
@@ -77,6 +84,7 @@ class DataLoader:
         seed: int | None = None,
         generator: np.random.Generator | None = None,
         drop_last: bool = False,
+        workers: int = 0,
     ) -> None:
         self.dataset = dataset
         self.batch_size = _whole_number("batch_size", batch_size, least=1)
@@ -84,6 +92,10 @@ class DataLoader:
         self.drop_last = drop_last
         self.generator = generator
         self.seed = None if seed is None else _whole_number("seed", seed, least=0)
+        self.workers = _whole_number("workers", workers, least=0)
+        self._started: tuple[int, Any] = (0, None)  # the epoch under way, and the generator before its order was drawn
+        self._position = 0  # batches given of it
+        self._skip = 0  # batches that the next iteration leaves out: an earlier run has had them
         self.epoch = 0
         self._check_order()
         if drop_last and 0 < len(dataset) < self.batch_size:
@@ -106,13 +118,26 @@ class DataLoader:
         whole, rest = divmod(len(self.dataset), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iteration is, from 0."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch = _whole_number("epoch", epoch, least=0)
+        self._skip = self._position = 0
+        self._started = (self._epoch, None)
+
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         # The order is drawn here and not in the generator function below, whose body would first run at the
         # first next(): two iterators made one after the other are two epochs, however their batches are
         # interleaved.
-        order = self._order(self.epoch)
-        self.epoch += 1
-        return self._batches(order)
+        epoch, skip = self._epoch, self._skip
+        self._started = (epoch, None if self.generator is None else self.generator.bit_generator.state)
+        order = self._order(epoch)
+        self._epoch, self._skip, self._position = epoch + 1, 0, skip
+        return self._batches(epoch, order, skip)
 
     def _order(self, epoch: int) -> npt.NDArray[np.intp]:
         count = len(self.dataset)
@@ -122,12 +147,88 @@ class DataLoader:
             return np.random.default_rng([self.seed, epoch]).permutation(count)
         return np.arange(count)
 
-    def _batches(self, order: npt.NDArray[np.intp]) -> Iterator[tuple[Tensor, ...]]:
+    def _batches(self, epoch: int, order: npt.NDArray[np.intp], skip: int) -> Iterator[tuple[Tensor, ...]]:
         # The number of batches is that of the drawn order, even if the data set has grown meanwhile.
         stop = len(order) - len(order) % self.batch_size if self.drop_last else len(order)
-        for start in range(0, stop, self.batch_size):
-            fields = self.dataset.batch(order[start : start + self.batch_size])
+        parts = [order[at : at + self.batch_size] for at in range(skip * self.batch_size, stop, self.batch_size)]
+        for number, fields in enumerate(self._fetched(parts, epoch), start=skip + 1):
+            if self._started[0] == epoch:
+                self._position = number
             yield tuple(Tensor(field) for field in fields)
+        if self._started[0] == epoch:
+            self._started, self._position = (epoch + 1, None), 0
+
+    def _fetched(self, parts: list[npt.NDArray[np.intp]], epoch: int) -> Iterator[Sample]:
+        """The samples of each part, in order; with workers, the next ones are fetched meanwhile."""
+        if not self.workers:
+            for part in parts:
+                yield self.dataset.batch_in_epoch(part, epoch)
+            return
+        ahead: collections.deque[Future[Sample]] = collections.deque()
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="minigrad-loader")
+        try:
+            for part in parts:
+                ahead.append(pool.submit(self.dataset.batch_in_epoch, part, epoch))
+                if len(ahead) > 2 * self.workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:  # also where the loop over the batches was left early
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    # ---------------------------------------------------------------- going on later
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the latest iteration is: epoch, batches given, and what the order hangs on; JSON can hold it.
+
+        Returns
+        -------
+        dict
+            ``epoch``, ``position``, ``samples``, ``batch_size``, ``seed``, the state of the ``generator`` before it
+            drew the epoch's order, and the SHA-256 of that ``order``.
+        """
+        epoch, generator = self._started
+        # Between two epochs a generator is still as it was when the next order is drawn.
+        if self.generator is not None and generator is None:
+            generator = self.generator.bit_generator.state
+        return {"epoch": epoch, "position": self._position, "samples": len(self.dataset),
+                "batch_size": self.batch_size, "seed": self.seed, "generator": generator,
+                "order": self._order_digest(epoch)}
+
+    def _order_digest(self, epoch: int) -> str | None:
+        """What the order of an epoch is known by; None where a generator draws it, which is not to be disturbed."""
+        if self.generator is not None:
+            return None
+        return hashlib.sha256(self._order(epoch).astype("<i8").tobytes()).hexdigest()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken: the next iteration gives the batches that were left of its epoch.
+
+        Raises
+        ------
+        StateError
+            The data set, the batch size or the seed is another, or this version of NumPy draws another order.
+            Nothing was changed.
+        """
+        have = self.state_dict() | {"generator": None}
+        wrong = sorted(have.keys() ^ set(state))
+        if not wrong:
+            wrong = [name for name in ("samples", "batch_size", "seed") if state[name] != have[name]]
+            wrong += [name for name in ("epoch", "position") if not _is_count(state[name])]
+            wrong += ["generator"] * ((state["generator"] is None) != (self.generator is None))
+        if not wrong and state["order"] != self._order_digest(state["epoch"]):
+            wrong = ["order"]
+        if wrong:
+            raise StateError("DataLoader.load_state_dict", got=f"another {', '.join(wrong)}",
+                             wanted="the state of a loader with the same data, batch size and seed")
+        if self.generator is not None:
+            self.generator.bit_generator.state = state["generator"]
+        self.epoch = state["epoch"]
+        self._skip = self._position = state["position"]
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
 
 
 def _whole_number(name: str, value: int, least: int) -> int:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
-from safetensors.numpy import save as serialized
+from safetensors import numpy as safetensors
 
 from minigrad.backend import to_numpy
 from minigrad.errors import StateError
+from minigrad.io.files import replace_file
 from minigrad.op import value
 
-__all__ = ["load", "save"]
+__all__ = ["as_bytes", "from_bytes", "load", "save"]
 
 
 def save(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -36,21 +36,7 @@ def save(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     OSError
         The file cannot be written; one that was there before is untouched.
     """
-    if not isinstance(state, Mapping):
-        raise StateError("save", got=f"a {type(state).__name__}", wanted="a mapping from names to Tensors or arrays",
-                         hint="Of a model, save model.state_dict()")
-    arrays = {name: np.asarray(to_numpy(value(entry)), order="C") for name, entry in state.items()}
-    try:
-        content = serialized(arrays)
-    except (SafetensorError, TypeError) as error:
-        raise StateError("save", got=str(error), wanted="arrays of numbers under names") from error
-    target = Path(path)
-    unfinished = target.with_name(target.name + ".part")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    replace_file(path, as_bytes(state))
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -63,7 +49,37 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     StateError
         The file is not in the safetensors format, or damaged.
     """
+    return from_bytes(Path(path).read_bytes(), Path(path).name)
+
+
+def as_bytes(state: Mapping[str, Any]) -> bytes:
+    """Named Tensors or arrays in the safetensors format. Equal states give equal bytes.
+
+    Raises
+    ------
+    StateError
+        As `save`.
+    """
+    if not isinstance(state, Mapping):
+        raise StateError("save", got=f"a {type(state).__name__}", wanted="a mapping from names to Tensors or arrays",
+                         hint="Of a model, save model.state_dict()")
+    arrays = {name: np.asarray(to_numpy(value(entry)), order="C") for name, entry in state.items()}
     try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise StateError("load", got=f"{Path(path).name}: {error}", wanted="a safetensors file") from error
+        return bytes(safetensors.save(arrays))
+    except (SafetensorError, TypeError) as error:
+        raise StateError("save", got=str(error), wanted="arrays of numbers under names") from error
+
+
+def from_bytes(content: bytes, name: str) -> dict[str, np.ndarray]:
+    """The arrays in the content of a safetensors file; `name` is what an error calls the file.
+
+    Raises
+    ------
+    StateError
+        The content is not in the safetensors format, or damaged.
+    """
+    try:
+        return {key: np.array(array) for key, array in safetensors.load(content).items()}
+    # Besides its own errors, the package lets those of NumPy and of its table of dtypes through.
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise StateError("load", got=f"{name}: {type(error).__name__}: {error}", wanted="a safetensors file") from error

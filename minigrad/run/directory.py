@@ -1,35 +1,35 @@
-"""A run directory: the settings, the environment and the metrics of one training run, in plain files."""
+"""A run directory: settings, environment, metrics and checkpoints of one training run, in plain files."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import math
 import os
-import platform
 import re
-import sys
 import time
-from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePath
+from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-Number: TypeAlias = int | float | np.generic
+from minigrad.errors import ArgumentError, StateError
+from minigrad.io.files import explained, replace_file, unfinished
+from minigrad.run.checkpoints import FOLDER, Checkpoints
+from minigrad.run.environment import describe_environment
+from minigrad.run.journal import Journal
+from minigrad.run.rows import Number, dump, integer, number, plain, read_rows
 
-_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+__all__ = ["Run", "make_directory", "read_config"]
 
 
 class Run:
-    """A fresh directory that holds what one training run was asked to do and what it measured.
+    """A directory that holds what one training run was asked to do, what it measured, and where it can go on.
 
     It holds ``config.json`` (the settings), ``environment.json`` (see `describe_environment`),
-    ``metrics.jsonl`` and ``timing.jsonl``. Metrics are the truth that reports and summaries are made from:
-    one JSON object per line. Readings of the clock go to a file of their own, so that two runs with one seed
-    on one machine write the same metrics, byte for byte.
+    ``metrics.jsonl`` and ``timing.jsonl``, ``checkpoints/`` and, once it is over, ``result.json``. Metrics are
+    the truth that reports and summaries are made from: one JSON object per line. Readings of the clock go to a
+    file of their own, so that two runs with one seed on one machine write the same metrics, byte for byte.
 
     Parameters
     ----------
@@ -41,6 +41,8 @@ class Run:
         ``config["seed"]``, if there is one, is repeated in the environment.
     title : str
         What the default directory is named after.
+    tensorboard : bool
+        Write what is logged to event files in ``tensorboard/`` too; needs the package tensorboardX.
 
     Attributes
     ----------
@@ -57,6 +59,8 @@ class Run:
         The directory or a file in it cannot be written.
     TypeError
         A setting cannot be written as JSON; the message names it.
+    ArgumentError
+        Event files are asked for and tensorboardX is not installed.
 
     Examples
     --------
@@ -76,16 +80,66 @@ class Run:
         config: Mapping[str, Any] | None = None,
         *,
         title: str = "run",
+        tensorboard: bool = False,
     ) -> None:
         # Settings are checked first: a wrong one must not leave an empty directory behind.
-        self.config: dict[str, Any] = _plain(dict(config or {}), "config")
-        self.environment = describe_environment(seed=self.config.get("seed"))
-        self.directory = _make_dated(title) if directory is None else _make(Path(directory))
-        self._files: dict[str, Any] = {}
-        write_text(self.directory / "config.json", _dump(self.config, indent=2) + "\n")
-        write_text(self.directory / "environment.json", _dump(self.environment, indent=2) + "\n")
+        settings = plain(dict(config or {}), "config")
+        environment = describe_environment(seed=settings.get("seed"))
+        events = _events(tensorboard)
+        self._set_up(make_directory(directory, title), settings, environment)
+        _write(self.directory / "config.json", self.config)  # first: with it, there is a run to go on with
+        _write(self.directory / "environment.json", self.environment)
+        self._open(events)
+
+    def _set_up(self, directory: Path, config: dict[str, Any], environment: dict[str, Any]) -> None:
+        self.directory, self.config, self.environment = directory, config, environment
+        self._checkpoints = Checkpoints(directory / FOLDER)
+        self._from: str | None = None
+        self._journals: dict[str, Journal] = {}
+        self._events: Any = None
+
+    def _open(self, events: Any) -> None:
         for name in ("metrics.jsonl", "timing.jsonl"):
-            self._files[name] = (self.directory / name).open("a", encoding="utf-8", newline="\n")
+            self._journals[name] = Journal(self.directory / name)
+        self._events = events and events(self.directory / "tensorboard")
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str], *, changes: Mapping[str, Any] | None = None) -> Run:
+        """Open the directory of an earlier run, to go on with it; `restore` then loads its newest checkpoint.
+
+        Parameters
+        ----------
+        directory : str or path-like
+            The run's, or that of one of its checkpoints, to go on from that one.
+        changes : mapping, optional
+            Settings that are no longer what they were; ``config.json`` is rewritten.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no run.
+        StateError
+            Its settings cannot be read, or another process is writing into it.
+        OSError
+            A file in it cannot be written.
+        """
+        path = Path(directory)
+        chosen = path.name if path.parent.name == FOLDER else None
+        path = path if chosen is None else path.parent.parent
+        run = cls.__new__(cls)
+        config = read_config(path)
+        environment = describe_environment(seed=config.get("seed"))
+        run._set_up(path, config, environment)
+        run._from = chosen
+        changed = plain(dict(changes or {}), "config")
+        run._open(_events(bool(config.get("tensorboard"))))
+        if not (path / "environment.json").exists():
+            _write(path / "environment.json", environment)
+        if changed:
+            run.config.update(changed)
+            _write(path / "config.json", run.config)
+        (path / "result.json").unlink(missing_ok=True)
+        return run
 
     def __enter__(self) -> Run:
         return self
@@ -97,9 +151,99 @@ class Run:
 
     def close(self) -> None:
         """Close the files; reading back stays possible, logging does not. Closing twice does nothing."""
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+        for journal in self._journals.values():
+            journal.close()
+        self._journals.clear()
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def save(self, step: int, objects: Mapping[str, Any], *, best: int | None = None) -> Path:
+        """Write a checkpoint: the state of every object, and how long the run's files are.
+
+        Older checkpoints are removed but for the one before and the best.
+
+        Parameters
+        ----------
+        step : int
+            Optimizer steps taken so far.
+        objects : mapping of str to object
+            Anything with ``state_dict()`` and ``load_state_dict()``: models, optimizers, schedules, loss scalers,
+            loaders; or with ``get_state()`` and ``set_state()``: generators.
+        best : int, optional
+            The step of a checkpoint that is to be kept.
+
+        Returns
+        -------
+        pathlib.Path
+            The checkpoint's folder.
+
+        Raises
+        ------
+        OSError
+            It cannot be written; the message names the newest one that is there.
+        StateError
+            A state holds what is no data.
+        """
+        # Lines that a checkpoint counts must not be lost if the power is.
+        for journal in self._journals.values():
+            journal.sync()
+        lengths = {file.name: file.stat().st_size for file in sorted(self.directory.glob("*.jsonl"))}
+        return self._checkpoints.save(step, objects, {"lengths": lengths}, best)
+
+    def restore(self, objects: Mapping[str, Any]) -> int | None:
+        """Load the newest checkpoint into the objects, and shorten the run's files to what it had logged then.
+
+        Without a checkpoint the files are emptied: the run begins again.
+
+        Parameters
+        ----------
+        objects : mapping of str to object
+            As given to `save`.
+
+        Returns
+        -------
+        int or None
+            The checkpoint's step; None if there is none.
+
+        Raises
+        ------
+        StateError
+            The checkpoint is damaged or does not fit; the message names one before it that is intact, if there is
+            one. No file was changed.
+        """
+        found = self._checkpoints.load(objects, self._from)
+        lengths = {} if found is None else found[1].get("lengths", {})
+        for file in sorted(self.directory.glob("*.jsonl")):
+            wanted = lengths.get(file.name, 0)
+            have = file.stat().st_size
+            if have < wanted:
+                raise StateError(f"Run.restore: {file.name}", got=f"{have:,} bytes",
+                                 wanted=f"the {wanted:,} that the checkpoint of step {found and found[0]} counts")
+            os.truncate(file, wanted)
+        if found is not None:
+            self._checkpoints.forget_after(found[0])
+        return None if found is None else found[0]
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of the checkpoint of a step, whether it exists or not."""
+        return self._checkpoints.path(step)
+
+    def finish(self, status: str, **facts: Any) -> None:
+        """Write ``result.json``: how the run ended.
+
+        Parameters
+        ----------
+        status : str
+            ``"done"``, ``"stopped early"`` or ``"diverged"``.
+        **facts : str, number or None
+            What came out.
+        """
+        _write(self.directory / "result.json", plain({"status": status, **facts}, "result"))
+
+    # ---------------------------------------------------------------- metrics
 
     def log(self, series: str, step: int, epoch: int, **numbers: Number) -> None:
         """Append one line to ``metrics.jsonl``; it is on disk (flushed) when this returns.
@@ -199,122 +343,77 @@ class Run:
 
     def _append(self, name: str, series: str, step: int, epoch: int, numbers: Mapping[str, Number]) -> None:
         """Write one line to the file `name`."""
-        if name not in self._files:
+        if name not in self._journals:
             raise ValueError(f"Run: {self.directory.name} is closed; log inside its 'with' block")
         where = f"Run, series {series!r}, step {step}"
         row: dict[str, Any] = {"series": str(series)}
-        row["step"] = _integer(step, f"{where}: step")
-        row["epoch"] = _integer(epoch, f"{where}: epoch")
-        row.update((key, _number(value, f"{where}: {key}")) for key, value in numbers.items())
-        self._files[name].write(_dump(row) + "\n")
-        self._files[name].flush()
+        row["step"] = integer(step, f"{where}: step")
+        row["epoch"] = integer(epoch, f"{where}: epoch")
+        row.update((key, number(value, f"{where}: {key}")) for key, value in numbers.items())
+        self._journals[name].append(dump(row))
+        if self._events is not None:
+            self._events.add(str(series), int(step), numbers)
 
 
-def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read a file of JSON lines as `Run` writes them.
-
-    Parameters
-    ----------
-    path : str or path-like
-        For example ``runs/…/metrics.jsonl``.
-
-    Returns
-    -------
-    list of dict
-        One per line. ``"NaN"``, ``"Infinity"`` and ``"-Infinity"`` are floats again, except as the series'
-        name.
+def read_config(directory: Path) -> dict[str, Any]:
+    """The settings of a run.
 
     Raises
     ------
-    ValueError
-        A line is not a JSON object with a series and a step. A last line without its newline is left out
-        instead: it is what a process leaves that was killed while writing.
-    OSError
-        The file cannot be read.
+    FileNotFoundError
+        There is no ``config.json``, so no run.
+    StateError
+        It cannot be read.
     """
-    rows = []
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    # What follows the last newline is empty, or a line cut short.
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{Path(path).name}, line {number}: not JSON ({error}); got {line[:60]!r}") from error
-        if not isinstance(row, dict) or not {"series", "step"} <= row.keys():
-            raise ValueError(
-                f"{Path(path).name}, line {number}: got {line[:60]!r}; wanted an object with 'series' and 'step'"
-            )
-        rows.append({key: value if key == "series" else _finite_or_not(value) for key, value in row.items()})
-    return rows
-
-
-def describe_environment(seed: int | None = None) -> dict[str, Any]:
-    """Describe what a result depends on besides the settings.
-
-    Parameters
-    ----------
-    seed : int, optional
-        The seed of the run, repeated here.
-
-    Returns
-    -------
-    dict
-        Versions of Python, NumPy, its BLAS and minigrad, the platform, the processor, the number of cores
-        this process may use, the variables that limit threads where set, and the seed. Neither the machine's
-        name nor any path is in it.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
-    return {
-        "minigrad": _own_version(),
-        "python": platform.python_version(),
-        "implementation": platform.python_implementation(),
-        "numpy": np.__version__,
-        "blas": _blas(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
-        "threads": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
-        "seed": seed,
-    }
-
-
-def write_text(path: Path, text: str) -> None:
-    r"""Write a UTF-8 text file so that it is either the old one or complete.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; replaced if it exists.
-    text : str
-        Its content. Lines end in ``\n`` on every platform.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written; the message names it.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    file = directory / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"Run: {str(directory)!r} holds no config.json, so no run; wanted a run directory")
     try:
-        part.write_bytes(text.encode("utf-8"))
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise _explained(error, f"cannot write {str(path)!r}") from error
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise StateError(f"Run: {file}", got=f"no JSON ({error})", wanted="a run's settings") from error
+    if not isinstance(config, dict):
+        raise StateError(f"Run: {file}", got=f"a {type(config).__name__}", wanted="a run's settings")
+    return config
 
 
-def _explained(error: OSError, what: str) -> OSError:
-    """Give an error of the same class that says what was attempted and what to do."""
-    reason = error.strerror or str(error)
-    return type(error)(f"{what}: {reason}; wanted a place that can be written, choose another directory")
+def _events(wanted: bool) -> Any:
+    """What makes event files, or None; asked before a directory is made."""
+    if not wanted:
+        return None
+    try:
+        from minigrad.run.tensorboard import EventFiles
+    except ImportError as error:
+        raise ArgumentError("Run", got="tensorboard=True without the package tensorboardX", wanted="it installed",
+                            hint="pip install 'minigrad-norm[tensorboard]'") from error
+    return EventFiles
+
+
+def _write(path: Path, value: Any) -> None:
+    replace_file(path, (dump(value, indent=2) + "\n").encode())
+
+
+def make_directory(directory: str | os.PathLike[str] | None, title: str) -> Path:
+    """Make a new directory, or take an empty one; by default ``runs/<date>-<time>-<title>``.
+
+    Raises
+    ------
+    FileExistsError
+        It exists and is not empty.
+    OSError
+        It cannot be made.
+    """
+    return _make_dated(title) if directory is None else _make(Path(directory))
 
 
 def _make(directory: Path) -> Path:
     """Make a directory, or take an empty one."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        occupied = next(directory.iterdir(), None)
+        # A file that was being written when an earlier process was killed is nothing that could be lost.
+        occupied = next((path for path in directory.iterdir() if not unfinished(path)), None)
     except OSError as error:
-        raise _explained(error, f"Run: cannot create run directory {str(directory)!r}") from error
+        raise explained(error, f"Run: cannot create run directory {str(directory)!r}") from error
     if occupied is not None:
         raise FileExistsError(
             f"Run: {str(directory)!r} exists and holds {occupied.name!r}; "
@@ -327,7 +426,7 @@ def _make_dated(title: str) -> Path:
     """Make ``runs/<date>-<time>-<title>``, numbered where it exists; making is what claims the name."""
     slug = re.sub(r"\W+", "-", title.lower()).strip("-_")[:60] or "run"
     base = Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
-    candidate, number = base, 1
+    candidate, attempt = base, 1
     while True:
         try:
             candidate.mkdir(parents=True)
@@ -335,93 +434,7 @@ def _make_dated(title: str) -> Path:
         except FileExistsError:
             if not base.parent.is_dir():  # a file called runs: no number would help
                 raise FileExistsError(f"Run: {str(base.parent)!r} is a file; wanted a directory for runs") from None
-            number += 1
-            candidate = base.with_name(f"{base.name}-{number}")
+            attempt += 1
+            candidate = base.with_name(f"{base.name}-{attempt}")
         except OSError as error:
-            raise _explained(error, f"Run: cannot create run directory {str(candidate)!r}") from error
-
-
-def _dump(value: Any, indent: int | None = None) -> str:
-    """Write JSON that every parser reads: UTF-8, no NaN literals."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-
-
-def _integer(value: object, where: str) -> int:
-    """Give a Python int."""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        return int(value)
-    raise TypeError(f"{where}: got {value!r} of type {type(value).__name__}; wanted an integer")
-
-
-def _number(value: object, where: str) -> int | float | str:
-    """Give a number as JSON holds it; the non-finite ones, which JSON lacks, as strings."""
-    if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, (bool, int)):
-        return int(value)
-    if not isinstance(value, float):
-        raise TypeError(f"{where}: got {type(value).__name__}; wanted one number")
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _finite_or_not(value: Any) -> Any:
-    """Undo `_number`."""
-    return _NON_FINITE.get(value, value) if isinstance(value, str) else value
-
-
-def _plain(value: Any, where: str) -> Any:
-    """Give a setting as JSON holds it; `where` is its dotted name, for the error."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, (str, PurePath)):
-        return _without_home(str(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each, f"{where}.{key}") for key, each in value.items()}
-    if isinstance(value, np.ndarray) and value.ndim:
-        value = value.tolist()
-    if isinstance(value, Iterable) and isinstance(value, (list, tuple, range)):
-        return [_plain(each, f"{where}[{index}]") for index, each in enumerate(value)]
-    try:
-        return _number(value, where)
-    except TypeError:
-        raise TypeError(
-            f"Run: {where} is {type(value).__name__}; wanted str, number, bool, None, path, list or mapping"
-        ) from None
-
-
-def _without_home(text: str) -> str:
-    """Write a path below the home directory from ``~``: runs are shared, user names need not be."""
-    home = str(Path.home())
-    if len(home) > 1 and (text == home or text.startswith((home + "/", home + os.sep))):
-        return "~" + text[len(home) :]
-    return text
-
-
-def _own_version() -> str:
-    """Give the version of the code that runs, installed or not."""
-    running = getattr(sys.modules.get("minigrad"), "__version__", None)
-    if running is not None:
-        return str(running)
-    try:
-        return importlib.metadata.version("minigrad-norm")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _cpu() -> str:
-    """Give the processor's model: times mean little without it."""
-    try:
-        described = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        described = ""
-    model = re.search(r"^model name\s*:\s*(.+)$", described, re.MULTILINE)
-    return model[1].strip() if model else platform.processor() or "unknown"
-
-
-def _blas() -> str:
-    """Give name and version of NumPy's linear algebra; its build folders, also known to NumPy, stay out."""
-    built = np.show_config(mode="dicts")
-    blas = built.get("Build Dependencies", {}).get("blas", {})
-    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+            raise explained(error, f"Run: cannot create run directory {str(candidate)!r}") from error

@@ -1,27 +1,18 @@
-"""Live progress of training: lines rewritten in place on a terminal, elsewhere one plain line per epoch."""
+"""Live progress of training: on a terminal a bar, drawn by the package tqdm; elsewhere one plain line per epoch."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
-from minigrad.run.text import (
-    display_width,
-    format_duration,
-    format_number,
-    format_percent,
-    pad,
-    printable,
-    shorten,
-)
+from minigrad.run.text import display_width, format_duration, format_number, format_percent, pad, printable
 
-_CLEAR_TO_END = "\x1b[K"
+__all__ = ["Progress"]
 
 
 @dataclass
@@ -32,7 +23,9 @@ class _State:
     epochs: int
     steps: int
     started: float
-    now: float
+    done: int  # steps of earlier processes
+    bar: Any = None
+    now: float = field(init=False)
     epoch: int = 0
     ended_epoch: int = 0
     step: int = 0
@@ -40,21 +33,30 @@ class _State:
     accuracy: float | None = None
     finished: bool = False
 
+    def __post_init__(self) -> None:
+        self.now, self.step = self.started, self.done
+
     @property
     def rate(self) -> float:
         """Steps per second since the start, evaluation included, so that the time left is an honest one."""
         elapsed = self.now - self.started
-        return self.step / elapsed if elapsed > 0 else 0.0
+        return (self.step - self.done) / elapsed if elapsed > 0 else 0.0
+
+    def measured(self) -> str:
+        """Epoch, loss and accuracy."""
+        parts = [f"epoch {_of(self.epoch, self.epochs)}"]
+        parts += [] if self.loss is None else [f"loss {_loss(self.loss)}"]
+        parts += [] if self.accuracy is None else [f"accuracy {format_percent(self.accuracy)}"]
+        return "  ".join(parts)
 
 
 class Progress:
     """Show how training goes on, for one series after the other or for several at once.
 
-    On a terminal each running series has one line, rewritten in place at most ``1 / interval`` times a second
-    and cut to the terminal's width; when a series finishes, its last line stays. Elsewhere (a file, a pipe, a
-    notebook) one plain line is written per epoch and series and nothing else. Leaving the ``with`` block,
-    also through KeyboardInterrupt, leaves the cursor at the start of a fresh line and lets the exception
-    pass.
+    On a terminal each series has a bar, if tqdm is installed (the extra ``progress``); it stays when the series
+    finishes. Elsewhere (a file, a pipe, no tqdm) one plain line is written per epoch and series and nothing else.
+    Leaving the ``with`` block, also through KeyboardInterrupt, leaves the cursor at the start of a fresh line and
+    lets the exception pass.
 
     Parameters
     ----------
@@ -86,10 +88,9 @@ class Progress:
         self._stream = sys.stdout if stream is None else stream
         self._interval = interval
         self._clock = clock
-        self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._bar = _bars() if terminal else None
         self._states: dict[str, _State] = {}
-        self._shown = 0  # live lines on the screen, the cursor being at the end of the last
-        self._drawn = -float("inf")
 
     def __enter__(self) -> Progress:
         return self
@@ -99,7 +100,7 @@ class Progress:
     ) -> None:
         self.close()
 
-    def start(self, series: str, *, epochs: int, steps: int) -> None:
+    def start(self, series: str, *, epochs: int, steps: int, done: int = 0) -> None:
         """Begin a series; its clock starts.
 
         Parameters
@@ -108,6 +109,8 @@ class Progress:
             Its name.
         epochs, steps : int
             How many there will be in all.
+        done : int
+            Steps that an earlier process has taken.
 
         Raises
         ------
@@ -116,9 +119,10 @@ class Progress:
         """
         if series in self._states:
             raise ValueError(f"Progress.start: series {series!r} has been started already; wanted another name")
-        now = self._clock()
-        self._states[series] = _State(printable(series), epochs, steps, started=now, now=now)
-        self._refresh()
+        state = self._states[series] = _State(printable(series), epochs, steps, self._clock(), done)
+        if self._bar:
+            state.bar = self._bar(total=steps, initial=done, desc=state.name, unit="step", file=self._stream,
+                                  dynamic_ncols=True, mininterval=self._interval)
 
     def update(self, series: str, *, step: int, epoch: int, loss: float | None = None) -> None:
         """Tell where a series stands; cheap enough to be called at every step.
@@ -139,27 +143,32 @@ class Progress:
         ValueError
             The series is not running.
         """
-        self._note(series, step, epoch, loss)
-        self._refresh()
+        state = self._running(series, "update")
+        taken = step - state.step
+        state.step, state.epoch, state.now = step, epoch, self._clock()
+        state.loss = state.loss if loss is None else loss
+        if state.bar is not None:
+            state.bar.set_postfix_str(state.measured(), refresh=False)
+            state.bar.update(taken)
 
     def end_epoch(
         self, series: str, *, step: int, epoch: int, loss: float | None = None, accuracy: float | None = None
     ) -> None:
-        """Tell that an epoch is over; where there is no terminal, this writes its line.
+        """Tell that an epoch is over; where there is no bar, this writes its line.
 
         Parameters
         ----------
         series, step, epoch, loss
             As in `update`; `epoch` is the one that ended.
         accuracy : float, optional
-            The test accuracy as a fraction between 0 and 1.
+            The accuracy as a fraction between 0 and 1.
 
         Raises
         ------
         ValueError
             The series is not running, or this epoch of it has ended before.
         """
-        state = self._note(series, step, epoch, loss)
+        state = self._running(series, "end_epoch")
         if epoch <= state.ended_epoch:
             raise ValueError(
                 f"Progress.end_epoch: series {series!r} ended epoch {epoch} after epoch {state.ended_epoch}; "
@@ -167,13 +176,12 @@ class Progress:
             )
         state.ended_epoch = epoch
         state.accuracy = state.accuracy if accuracy is None else accuracy
-        if self._live:
-            self._refresh()
-        else:
+        self.update(series, step=step, epoch=epoch, loss=loss)
+        if state.bar is None:
             self._write(self._line(state) + "\n")
 
     def finish(self, series: str) -> None:
-        """Tell that a series is over; on a terminal its line stays, with the time it took.
+        """Tell that a series is over; its bar stays.
 
         Parameters
         ----------
@@ -186,18 +194,13 @@ class Progress:
             The series is not running.
         """
         state = self._running(series, "finish")
-        state.now = self._clock()
         state.finished = True
-        if self._live:
-            self._draw(above=self._line(state, self._columns()))
+        _close(state)
 
     def close(self) -> None:
         """Leave the cursor on a fresh line below what is shown. Closing twice does nothing."""
-        if self._live and self._shown:
-            self._draw()
-            self._write("\n")
-        self._shown = 0
-        self._live = False
+        for state in self._states.values():
+            _close(state)
 
     def _running(self, series: str, method: str) -> _State:
         """Give the state of a running series."""
@@ -207,75 +210,41 @@ class Progress:
             raise ValueError(f"Progress.{method}: series {series!r} is not running; running are {running}")
         return state
 
-    def _note(self, series: str, step: int, epoch: int, loss: float | None) -> _State:
-        """Take in what `update` and `end_epoch` share."""
-        state = self._running(series, "update")
-        state.step, state.epoch, state.now = step, epoch, self._clock()
-        state.loss = state.loss if loss is None else loss
-        return state
-
-    def _refresh(self) -> None:
-        """Redraw, unless the last time was just now."""
-        if self._live and self._clock() - self._drawn >= self._interval:
-            self._draw()
-
-    def _draw(self, above: str | None = None) -> None:
-        """Rewrite the live lines with one write, each over its predecessor, so that nothing flickers.
-
-        `above` is a finished line that stays where the block began; the block continues below it.
-        """
-        size = self._size()
-        # The cursor cannot move above the top of the screen, so the block stays lower than that.
-        running = [state for state in self._states.values() if not state.finished][: max(1, size.lines - 1)]
-        lines = [self._line(state, size.columns - 1) + _CLEAR_TO_END for state in running]
-        up = f"\x1b[{self._shown - 1}A" if self._shown > 1 else ""
-        kept = "" if above is None else above + _CLEAR_TO_END + "\n"
-        self._write(up + "\r" + kept + "\n".join(lines))
-        self._shown = len(lines)
-        self._drawn = self._clock()
-
-    def _line(self, state: _State, columns: int | None = None) -> str:
-        """Write a series' line; where `columns` are too few, the least telling parts are left out first."""
+    def _line(self, state: _State) -> str:
+        """Write a series' plain line."""
         name = pad(state.name, max(display_width(each.name) for each in self._states.values()))
-        rate = state.rate
-        remaining = (state.steps - state.step) / rate if rate > 0 else float("inf")
-        if state.finished:
-            clock = f"took {format_duration(state.now - state.started)}"
-        else:
-            clock = f"{format_duration(remaining)} left"
-        # Each part with its rank: the highest goes first when the line is too wide.
-        parts = [
-            (0, name),
-            (1, f"epoch {_of(state.epoch, state.epochs)}"),
-            (5, f"step {_of(state.step, state.steps)}"),
-            (2, "" if state.loss is None else f"loss {_loss(state.loss)}"),
-            (3, "" if state.accuracy is None else f"accuracy {format_percent(state.accuracy)}"),
-            (6, f"{format_number(rate, 3)} steps/s"),
-            (4, clock),
-        ]
-        parts = [part for part in parts if part[1]]
-        line = "  ".join(text for _, text in parts)
-        while columns is not None and display_width(line) > columns and len(parts) > 1:
-            parts.remove(max(parts))
-            line = "  ".join(text for _, text in parts)
-        return line if columns is None else shorten(line, max(0, columns))
-
-    def _columns(self) -> int:
-        """Give the columns a line may fill; the last stays free, where some terminals already wrap."""
-        return self._size().columns - 1
-
-    def _size(self) -> os.terminal_size:
-        """Give the terminal's size now: windows are resized."""
-        try:
-            return os.get_terminal_size(self._stream.fileno())
-        except (OSError, ValueError, AttributeError):
-            return shutil.get_terminal_size()
+        left = (state.steps - state.step) / state.rate if state.rate > 0 else float("inf")
+        epoch, *measured = state.measured().split("  ")
+        parts = [name, epoch, f"step {_of(state.step, state.steps)}", *measured,
+                 f"{format_number(state.rate, 3)} steps/s", f"{format_duration(left)} left"]
+        return "  ".join(parts)
 
     def _write(self, text: str) -> None:
         """Write and flush; characters that the stream's encoding lacks become question marks."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         self._stream.write(text.encode(encoding, errors="replace").decode(encoding))
         self._stream.flush()
+
+
+def _bars() -> Any:
+    """The class of bars; None without tqdm."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+
+    class Bar(tqdm):  # type: ignore[misc]
+        monitor_interval = 0  # no thread that redraws bars which nobody updates
+
+    return Bar
+
+
+def _close(state: _State) -> None:
+    """Let go of a bar, with its latest figures."""
+    if state.bar is not None:
+        state.bar.refresh()
+        state.bar.close()
+        state.bar = None
 
 
 def _of(done: int, total: int) -> str:

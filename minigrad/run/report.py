@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.io.files import replace_file
 from minigrad.run.chart import Chart
-from minigrad.run.directory import write_text
 from minigrad.run.style import COLOURS, PAGE_SCRIPT, PAGE_STYLE
 from minigrad.run.svg import chart_svg
 from minigrad.run.table import Table
@@ -47,6 +49,27 @@ class Picture:
     description: str = ""
 
 
+@dataclass(frozen=True)
+class Embed:
+    """A page within the report, in a frame that can reach neither the report nor any other place.
+
+    Parameters
+    ----------
+    title : str
+        What it shows.
+    html : str
+        A whole page that carries its own styles and scripts, in elements without attributes of place.
+    """
+
+    title: str
+    html: str
+
+    def digests(self, element: str) -> list[str]:
+        """Hashes of the page's inline styles or scripts, for the policy of the page around it."""
+        texts = re.findall(rf"<{element}\b[^>]*>(.*?)</{element}>", self.html, re.DOTALL | re.IGNORECASE)
+        return [f"'{_digest(text)}'" for text in texts]
+
+
 def write_report(
     path: str | os.PathLike[str],
     *,
@@ -56,6 +79,7 @@ def write_report(
     charts: Sequence[Chart] = (),
     notes: Sequence[str] = (),
     pictures: Sequence[Picture] = (),
+    embeds: Sequence[Embed] = (),
     config: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -65,7 +89,7 @@ def write_report(
     ----------
     path : str or path-like
         The file; replaced if it exists. Its directory has to exist.
-    title, finding, tables, charts, notes, pictures, config, environment
+    title, finding, tables, charts, notes, pictures, embeds, config, environment
         As for `render_report`.
 
     Returns
@@ -86,10 +110,11 @@ def write_report(
         charts=charts,
         notes=notes,
         pictures=pictures,
+        embeds=embeds,
         config=config,
         environment=environment,
     )
-    write_text(target, page)
+    replace_file(target, page.encode("utf-8"))
     return target
 
 
@@ -101,6 +126,7 @@ def render_report(
     charts: Sequence[Chart] = (),
     notes: Sequence[str] = (),
     pictures: Sequence[Picture] = (),
+    embeds: Sequence[Embed] = (),
     config: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
 ) -> str:
@@ -124,6 +150,8 @@ def render_report(
         Paragraphs of plain text: how the measurement was made.
     pictures : sequence of Picture
         Shown after the charts.
+    embeds : sequence of Embed
+        Pages shown within this one, each to be opened.
     config, environment : mapping, optional
         Settings and environment as in a `Run`; nested mappings are written with dotted names.
 
@@ -140,16 +168,19 @@ def render_report(
         results,
         *(_figure(chart, f"chart-{number}") for number, chart in enumerate(charts, start=1)),
         *(_picture(each) for each in pictures),
+        _section("Graphs", "".join(map(_frame, embeds))),
         _section("How this was measured", "".join(f"<p>{escape(note)}</p>\n" for note in notes)),
         '<div class="pair">' + facts + "</div>" if facts else "",
     ]
     body = "\n".join(part for part in parts if part)
     # Names of standard policy words, not of places: 'none' forbids, the hashes allow just these two texts.
     style = PAGE_STYLE + "".join(dict.fromkeys(each.style for each in pictures))
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(PAGE_SCRIPT)}'; "
-        "base-uri 'none'; form-action 'none'"
+    # A page in a frame obeys this policy besides its own, so its styles and scripts are allowed here too.
+    styles, scripts = (
+        " ".join(dict.fromkeys([f"'{_digest(own)}'", *(d for each in embeds for d in each.digests(element))]))
+        for element, own in (("style", style), ("script", PAGE_SCRIPT))
     )
+    policy = f"default-src 'none'; style-src {styles}; script-src {scripts}; base-uri 'none'; form-action 'none'"
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -162,6 +193,16 @@ def render_report(
 def _digest(text: str) -> str:
     """Give the hash by which a policy allows an inline text."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _frame(embed: Embed) -> str:
+    """Show a page in a frame. Without a name of its own ('sandbox'), its scripts cannot touch this page."""
+    page = html.escape(embed.html, quote=True)
+    return (
+        f'<details class="embed"><summary>{escape(embed.title)}</summary>'
+        f'<iframe title="{escape(embed.title)}" sandbox="allow-scripts" loading="lazy" srcdoc="{page}"></iframe>'
+        "</details>\n"
+    )
 
 
 def _section(heading: str, content: str) -> str:
@@ -253,17 +294,17 @@ def _plain(value: float) -> str:
 def _facts(values: Mapping[str, Any] | None) -> str:
     """Write settings as a table of two columns."""
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n' for name, value in _flat(values or {})
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n' for name, value in flat(values or {})
     )
     return f'<div class="scroll facts"><table><tbody>\n{rows}</tbody></table></div>' if rows else ""
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Give (dotted name, text) for every setting."""
     rows: list[tuple[str, str]] = []
     for name, value in values.items():
         if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{name}.")
+            rows += flat(value, f"{prefix}{name}.")
         elif isinstance(value, (list, tuple)):
             rows.append((f"{prefix}{name}", ", ".join(map(_setting, value))))
         else:

@@ -103,6 +103,7 @@ figcaption p {{ margin: 2px 0 0; }}
 .plot svg {{ display: block; width: 100%; height: auto; overflow: visible; }}
 .plot .narrow {{ display: none; max-width: 520px; }}
 details {{ margin-top: 8px; }}
+.embed iframe {{ width: 100%; height: 720px; border: 1px solid var(--rule); border-radius: 8px; margin-top: 10px; }}
 summary {{ cursor: pointer; color: var(--accent); font-size: 14px; width: fit-content; }}
 .hover path {{ stroke: var(--axis); }}
 .readout {{ position: absolute; top: 0; left: 0; pointer-events: none; background: var(--page);

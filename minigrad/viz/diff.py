@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from minigrad.errors import ArgumentError
-from minigrad.run.directory import write_text
+from minigrad.io.files import replace_file
 from minigrad.run.text import printable
 from minigrad.viz.dot import dot_text
 from minigrad.viz.graph import Graph
@@ -76,9 +76,10 @@ class Difference:
         if kind in ("png", "pdf"):
             target.write_bytes(self.png(**options) if kind == "png" else self.pdf(**options))
         elif kind in ("svg", "dot", "html"):
-            write_text(target, {"svg": self.svg, "dot": self.dot, "html": self.html}[kind](**options))
+            text = {"svg": self.svg, "dot": self.dot, "html": self.html}[kind](**options)
+            replace_file(target, text.encode("utf-8"))
         elif kind == "txt":
-            write_text(target, self.text() + "\n")
+            replace_file(target, (self.text() + "\n").encode("utf-8"))
         else:
             raise ArgumentError("Difference.save", got=f"{target.name!r}",
                                 wanted="a name ending in .svg, .png, .pdf, .dot, .html or .txt")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minigrad.errors import ArgumentError, StateError
-from minigrad.run.directory import write_text
+from minigrad.io.files import replace_file
 from minigrad.viz.dot import dot_text
 from minigrad.viz.layout import RenderError, lay_out, picture
 from minigrad.viz.listing import listing, summary
@@ -148,7 +148,7 @@ class Graph:
             return target
         text = {"svg": self.svg, "dot": self.dot, "html": self.html, "json": lambda **_: self.to_json(),
                 "txt": lambda **_: self.summary() + "\n\n" + self.listing()}[kind]
-        write_text(target, text(**view))
+        replace_file(target, text(**view).encode("utf-8"))
         return target
 
     @staticmethod

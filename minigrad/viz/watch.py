@@ -43,7 +43,8 @@ class Watch:
 
     Notes
     -----
-    A step is a call of the model in training mode; `after_step` ends it, after the optimizer's step. A recorded step
+    A step is a call of the model in training mode, or several: then what it gave last is recorded. `after_step` ends
+    it, after the optimizer's step. A recorded step
     costs about one more pass over activations and parameters, and a copy of the parameters.
 
     Examples
@@ -66,7 +67,7 @@ class Watch:
             raise ArgumentError("Watch", got=f"every={every}, most={most}", wanted="every ≥ 1 and most ≥ 2")
         self.model, self.every, self.most = model, every, most
         self.rows: list[tuple[int, dict[str, float]]] = []
-        self._calls = 0
+        self._steps = 0
         self._row: dict[str, float] | None = None
         self._before: dict[str, Any] = {}
         self._removers: list[Callable[[], None]] = []
@@ -93,8 +94,7 @@ class Watch:
         if not model.training:
             self._row = None
             return
-        self._row = {} if self._calls % self.every == 0 else None
-        self._calls += 1
+        self._row = {} if self._steps % self.every == 0 else None
         if self._row is not None:
             self._before = {name: copied(p.data) for name, p in model.named_parameters()}
 
@@ -115,6 +115,7 @@ class Watch:
     def after_step(self, step: int) -> None:
         """The optimizer has stepped; `step` counts such steps."""
         row, self._row = self._row, None
+        self._steps += 1
         if row is None:
             return
         for name, p in self.model.named_parameters():
@@ -145,6 +146,21 @@ class Watch:
         names = dict.fromkeys(name for _, row in self.rows for name in row)
         found = {name: np.array([row.get(name, math.nan) for _, row in self.rows]) for name in names}
         return {"step": np.array([step for step, _ in self.rows], np.int64), **found} if self.rows else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs to go on later."""
+        return {"arrays": self.arrays(), "every": self.every, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` has returned."""
+        arrays = dict(state["arrays"])
+        steps = arrays.pop("step", ())
+        # NaN stands for what was not there, and is what `arrays` makes of that.
+        self.rows = [
+            (int(step), {name: float(column[i]) for name, column in arrays.items() if not math.isnan(column[i])})
+            for i, step in enumerate(steps)
+        ]
+        self.every, self._steps = int(state["every"]), int(state["steps"])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write `arrays` as an .npz file."""

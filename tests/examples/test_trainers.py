@@ -8,7 +8,7 @@ import pytest
 
 from minigrad.data import FashionMNIST, Subset
 from minigrad.examples import compare_batchnorm, first_steps, train_cnn, train_mlp
-from minigrad.examples._setup import Split, accuracy
+from minigrad.examples._setup import Settings, Split, accuracy
 from minigrad.run import Run
 
 
@@ -65,14 +65,14 @@ def test_rates_are_chosen_on_images_that_are_not_trained_on(data):
 
 def test_one_seed_gives_the_same_network_twice(data):
     small = Split(Subset(data.train, range(600)), data.test)
-    options = {"lr": 0.3, "epochs": 1, "batch_size": 60, "seed": 3}
-    first, second = (train_mlp.train("batch", small, **options).state_dict() for _ in range(2))
+    settings = Settings(norm="batch", lr=0.3, epochs=1, batch_size=60, seed=3)
+    first, second = (train_mlp.train(settings, small).state_dict() for _ in range(2))
     assert all(np.array_equal(first[name].numpy(), second[name].numpy()) for name in first)
 
 
 @pytest.mark.slow
 def test_the_cnn_with_batchnorm_reaches_87_percent(data):
-    found = [accuracy(train_cnn.train("batch", data, seed=seed, **train_cnn.DEFAULTS), data.test)
+    found = [accuracy(train_cnn.train(Settings(seed=seed, **train_cnn.DEFAULTS), data), data.test)
              for seed in (0, 1, 2)]
     assert statistics.mean(found) >= 0.87
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigrad.run.directory import Run, describe_environment, read_rows, write_text
+from minigrad.run import Run, describe_environment, read_rows
 
 
 def strict(text: str) -> object:
@@ -213,13 +213,3 @@ def test_the_environment_names_versions_but_neither_machine_nor_paths(tmp_path: 
     for private in (platform.node(), str(Path.home()), str(tmp_path)):
         assert len(private) < 3 or private not in text
     assert not re.search(r'"[^"]*/\w+/[^"]*"', text)
-
-
-def test_writing_text_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
-    file = tmp_path / "a.txt"
-    write_text(file, "long old text\n")
-    write_text(file, "new ü\n")
-    assert file.read_bytes() == "new ü\n".encode()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-    with pytest.raises(OSError, match=r"cannot write '.*missing.*b\.txt'"):
-        write_text(tmp_path / "missing" / "b.txt", "x")
