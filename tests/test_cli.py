@@ -109,7 +109,7 @@ def test_an_interrupted_training_keeps_its_metrics(tmp_path, monkeypatch, capsys
 
     monkeypatch.setattr(_setup.Record, "epoch", interrupted)
     assert cli.main(["train", "mlp", "--tiny", "--out", str(tmp_path / "run")]) == 130
-    assert capsys.readouterr().err == "minigrad train: interrupted\n"
+    assert capsys.readouterr().err == f"minigrad train: interrupted; go on with --resume {tmp_path / 'run'}\n"
     assert '"accuracy"' in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8")
 
 

@@ -39,6 +39,7 @@ def make(directory, seed, *, norm="batch", lr=0.1, status="done", steps=40, grap
         (directory / "graph.html").write_text(GRAPH, encoding="utf-8")
     if watch:
         np.savez(directory / "watch.npz", **{"step": np.arange(5), "0.weight/update": np.arange(1.0, 6),
+                                             "0.weight/gradient": np.arange(1.0, 6),
                                              "1/running mean off by": np.ones(5)})
     return directory
 
