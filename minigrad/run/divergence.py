@@ -23,16 +23,27 @@ class _Found(Exception):
 
 
 class _FirstBad(Observer):
+    def __init__(self) -> None:
+        self.last = ""  # the latest layer in which an operation ran
+
     def forward(self, op: Any, node: Node | None, scope: Any, inputs: Any, outputs: Any) -> None:
+        path = layer_path(scope)
         bad = [output for output in outputs if not is_finite(output)]
         if bad and all(map(is_finite, inputs)):
-            raise _Found(f"forward of {op!r}{_layer(scope)} made {_kind(bad[0])} out of finite numbers")
+            raise _Found(f"forward of {op!r}{self._place(path)} made {_kind(bad[0])} out of finite numbers")
+        self.last = path or self.last
 
     def backward(self, node: Node, output_gradients: Any, input_gradients: Any) -> None:
         bad = [i for i, gradient in enumerate(input_gradients) if not is_finite(gradient)]
         if bad and all(map(is_finite, output_gradients)):
-            raise _Found(f"backward of {node.op!r}{_layer(node.scope)} made {_kind(input_gradients[bad[0]])}, "
+            place = self._place(layer_path(node.scope))
+            raise _Found(f"backward of {node.op!r}{place} made {_kind(input_gradients[bad[0]])}, "
                          f"as the gradient of its input {bad[0]}, out of finite numbers")
+
+    def _place(self, path: str) -> str:
+        if path:
+            return f" in layer {path}"
+        return f", outside the layers and after layer {self.last}," if self.last else ""
 
 
 def explain(model: Module, compute: Callable[..., Any], *batch: Any) -> str:
@@ -75,11 +86,6 @@ def is_finite(x: Any) -> bool:
 def diverged(where: str, got: str, why: str) -> DivergedError:
     """The error that ends the run."""
     return DivergedError(where, got=got, hint=f"{why[0].upper()}{why[1:]}. A lower learning rate or --clip may help")
-
-
-def _layer(scope: Any) -> str:
-    path = layer_path(scope)
-    return f" in layer {path}" if path else ""
 
 
 def _kind(x: Any) -> str:

@@ -31,7 +31,8 @@ class EventFiles:
     def add(self, series: str, step: int, numbers: Mapping[str, Number]) -> None:
         """Write measurements; they are in the file when this returns."""
         if self._writer is None:  # only now is it known where a resumed run begins
-            self._writer = SummaryWriter(str(self._folder), purge_step=step, flush_secs=10)
+            self._writer = SummaryWriter(str(self._folder), purge_step=step, flush_secs=10,
+                                         filename_suffix=f".{step}")  # names are as fine as seconds, without it
         for name, value in numbers.items():
             self._writer.add_scalar(f"{series}/{name}", float(value), step)
         self._writer.flush()
