@@ -78,7 +78,7 @@ $(PARITY)/.made:
 	$(call make-venv,$(PARITY))
 
 $(VENV)/.core: $(VENV)/.made pyproject.toml
-	$(RUN)/python -m pip install $(PIP_FLAGS) -e .
+	$(RUN)/python -m pip install $(PIP_FLAGS) -e '.[progress]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml

@@ -9,7 +9,7 @@ from typing import Any
 
 from minigrad.errors import MinigradError, StateError
 from minigrad.io.checkpoint import read_checkpoint, write_checkpoint
-from minigrad.io.files import explained, remove_tree
+from minigrad.io.files import explained, remove_tree, sync_directory
 
 __all__ = ["FOLDER", "Checkpoints"]
 
@@ -44,8 +44,11 @@ class Checkpoints:
         """Write a checkpoint, and remove those that are no longer needed; see `Run.save`."""
         parts = {name: _state_of(each, name) for name, each in objects.items()}
         parts["run"] = {"step": step, **facts}
+        first = not self.folder.exists()
         try:
             path = write_checkpoint(self.path(step), parts)
+            if first:  # the folder's own name is to survive a power failure, too
+                sync_directory(self.folder.parent)
         except OSError as error:
             there = [f"the checkpoint of step {each} is there" for each in self.steps()[-1:]]
             raise explained(error, "Run.save", [*there, "once there is room, go on with --resume"]) from error

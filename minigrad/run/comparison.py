@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.errors import ArgumentError, StateError
+from minigrad.errors import ArgumentError, MinigradError, StateError
 from minigrad.run.chart import Chart, Series
 from minigrad.run.directory import read_config
-from minigrad.run.report import Embed, flat, write_report
+from minigrad.run.report import Embed, Picture, flat, write_report
 from minigrad.run.rows import read_rows
 from minigrad.run.table import Table
 from minigrad.run.text import format_percent
+from minigrad.viz.embed import embedded
+from minigrad.viz.graph import Graph
 from minigrad.viz.watch import watch_charts
 
 __all__ = ["report_on", "results_of"]
@@ -90,7 +92,7 @@ def report_on(directories: Sequence[Path], target: Path, title: str = "") -> Pat
         raise ArgumentError("report", got="no run", wanted="at least one")
     runs = [_read(path, label) for path, label in zip(directories, _labels(directories))]
     differing, common = _settings(runs)
-    charts, embeds = [*_charts(runs), *_watched(runs)], _graphs(runs)  # they note what is missing
+    charts, pictures, embeds = [*_charts(runs), *_watched(runs)], _drawn(runs), _graphs(runs)
     tables = [_results(runs)]
     if len(runs) > 1:
         tables.append(_beside(differing, runs))
@@ -100,6 +102,7 @@ def report_on(directories: Sequence[Path], target: Path, title: str = "") -> Pat
         finding=_finding(runs),
         tables=tables,
         charts=charts,
+        pictures=pictures,
         embeds=embeds,
         notes=_notes(runs),
         config=common["config"],
@@ -263,6 +266,19 @@ def _watched(runs: Sequence[_Recorded]) -> list[Chart]:
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             run.missing.append(f"watch.npz is left out: {type(error).__name__}: {error}")
     return charts
+
+
+def _drawn(runs: Sequence[_Recorded]) -> list[Picture]:
+    """Of one run alone, the graph of its first training step, where there is something to draw with."""
+    file = runs[0].directory / "graph_train.json"
+    if len(runs) > 1 or not file.is_file():
+        return []
+    try:
+        return [embedded(Graph.load(file), "The graph of one training step",
+                         "The page below, and graph.html, show it with everything that can be opened.")]
+    except (MinigradError, OSError, ValueError, KeyError, TypeError) as error:
+        runs[0].missing.append(f"{file.name} is not drawn: {error}")
+        return []
 
 
 def _graphs(runs: Sequence[_Recorded]) -> list[Embed]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.errors import ArgumentError, StateError
-from minigrad.io.files import explained, replace_file, unfinished
+from minigrad.io.files import explained, replace_file, sync_directory, unfinished
 from minigrad.run.checkpoints import FOLDER, Checkpoints
 from minigrad.run.environment import describe_environment
 from minigrad.run.journal import Journal
@@ -101,6 +101,7 @@ class Run:
     def _open(self, events: Any) -> None:
         for name in ("metrics.jsonl", "timing.jsonl"):
             self._journals[name] = Journal(self.directory / name)
+        sync_directory(self.directory)
         self._events = events and events(self.directory / "tensorboard")
 
     @classmethod

@@ -9,7 +9,7 @@ MAKERS = {
     "step": lambda o: optim.StepLR(o, 3),
     "multi-step": lambda o: optim.MultiStepLR(o, [2, 5, 5]),
     "exponential": lambda o: optim.ExponentialLR(o, 0.9),
-    "linear": lambda o: optim.LinearLR(o),
+    "linear": optim.LinearLR,
     "cosine": lambda o: optim.CosineAnnealingLR(o, 10),
     "one cycle": lambda o: optim.OneCycleLR(o, 0.5, total_steps=12),
     "lambda": lambda o: optim.LambdaLR(o, lambda epoch: 0.9**epoch),

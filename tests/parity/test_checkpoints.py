@@ -15,13 +15,13 @@ pytestmark = pytest.mark.parity
 
 
 def ours():
-    return layers.Sequential(layers.Conv2d(3, 4, 3, padding=1, bias=False), layers.BatchNorm2d(4), layers.ReLU(), layers.Flatten(),
-                             layers.Linear(4 * 36, 5))
+    return layers.Sequential(layers.Conv2d(3, 4, 3, padding=1, bias=False), layers.BatchNorm2d(4), layers.ReLU(),
+                             layers.Flatten(), layers.Linear(4 * 36, 5))
 
 
 def theirs():
-    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1, bias=False), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
-                               torch.nn.Flatten(), torch.nn.Linear(4 * 36, 5))
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1, bias=False), torch.nn.BatchNorm2d(4),
+                               torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 5))
 
 
 X = np.random.default_rng(0).standard_normal((6, 3, 6, 6)).astype(np.float32)
