@@ -1,90 +1,268 @@
-"""Measure layers, forward and backward, and whole training steps on the CPU: medians, in milliseconds.
+"""Measure minigrad beside PyTorch and the NumPy frameworks on this machine's CPU, and write a table and a plot.
 
-make bench ARGS="--rounds 50"
+Each library runs in a process of its own. They take turns in blocks of a tenth of a second, in another order every
+round; what is reported is the median over the rounds of the ratio within a round, to the faster of PyTorch eager as it
+is and with a raised threshold for mmap (glibc then reuses large blocks, as minigrad makes it do). Every result is
+compared with PyTorch in float64 first. Libraries that are not installed are left out.
+
+    make bench                                    all of it: about a quarter of an hour
+    make bench ARGS="--only BatchNorm --rounds 9" some of it, printed and not written
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
 import statistics
-import time
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-import minigrad.functional as F
-from minigrad import Tensor, layers, optim
-from minigrad.examples import train_cnn, train_mlp
 from minigrad.run import Table, describe_environment
+from works import WORKS, Work
 
-Work = Callable[[], object]
-
-
-def draw(*shape: int) -> Tensor:
-    """Normal numbers in float32."""
-    return Tensor(np.random.default_rng(0).standard_normal(shape).astype(np.float32), requires_grad=True)
-
-
-def layer(module: layers.Module, x: Tensor) -> Work:
-    """Forward and backward through one layer."""
-    upstream = Tensor(np.ones(module(x).shape, np.float32))
-
-    def work() -> None:
-        x.grad = None
-        module.zero_grad()
-        module(x).backward(upstream)
-
-    return work
-
-
-def step(model: layers.Module, batch: int) -> Work:
-    """One training step on images of 28×28."""
-    images, labels = draw(batch, 1, 28, 28).detach(), Tensor(np.arange(batch) % 10)
-    optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-
-    def work() -> None:
-        optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-
-    return work
+HERE = Path(__file__).resolve().parent
+BLOCK = 0.1
+BASES = ("torch eager", "torch eager, raised mmap threshold")
+RAISED = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_TOP_PAD_": str(2**26)}
+#: Name in the tables: module of `peers`, package that has to be installed, variables of its process.
+LIBRARIES: dict[str, tuple[str, str, dict[str, str]]] = {
+    "minigrad": ("minigrad_", "numba", {}),
+    "minigrad, oneDNN": ("minigrad_", "onednn", {"MINIGRAD_CONV": "onednn"}),
+    "minigrad, NumPy only": ("minigrad_", "minigrad", {"MINIGRAD_KERNELS": "numpy"}),
+    BASES[0]: ("torch_", "torch", {}),
+    BASES[1]: ("torch_", "torch", RAISED),
+    "torch.compile": ("torch_", "torch", {"BENCH_COMPILED": "1"}),
+    "jax.jit": ("jax_", "jax", {}),
+    "mygrad": ("mygrad_", "mygrad", {}),
+    "autograd": ("autograd_", "autograd", {}),
+    "tinygrad": ("tinygrad_", "tinygrad", {}),
+}
+REFERENCE = ("torch_", "torch", {"BENCH_FLOAT64": "1"})
+#: The largest difference from float64 that passes, relative to the largest element.
+TOLERANCE = 2e-5
 
 
-def works() -> Iterator[tuple[str, Work]]:
-    """What is measured, by name."""
-    yield "Linear 1024 to 1024, batch 128", layer(layers.Linear(1024, 1024), draw(128, 1024))
-    yield "Conv2d 16 to 32, 3×3, batch 32 of 28×28", layer(layers.Conv2d(16, 32, 3, padding=1), draw(32, 16, 28, 28))
-    yield "BatchNorm1d 1024, batch 128", layer(layers.BatchNorm1d(1024), draw(128, 1024))
-    yield "BatchNorm2d 64, batch 32 of 28×28", layer(layers.BatchNorm2d(64), draw(32, 64, 28, 28))
-    yield "LayerNorm 1024, batch 128", layer(layers.LayerNorm(1024), draw(128, 1024))
-    yield "MaxPool2d 2, batch 32 of 28×28, 16 channels", layer(layers.MaxPool2d(2), draw(32, 16, 28, 28))
-    for norm in ("none", "batch", "layer"):
-        yield f"step of the MLP, {norm}, batch 60", step(train_mlp.build(norm), 60)
-    for norm in ("none", "batch", "layer"):
-        yield f"step of the CNN, {norm}, batch 64", step(train_cnn.build(norm), 64)
+class Worker:
+    """A library's process."""
+
+    def __init__(self, name: str, module: str, more: dict[str, str], threads: int) -> None:
+        counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+        variables = {**os.environ, **counts, "BENCH_THREADS": str(threads), "PYTHONPATH": path, "CPU": "1", **more}
+        self.name = name
+        self.said = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen([sys.executable, str(HERE / "worker.py"), module], env=variables, text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said)
+
+    def ask(self, do: str, work: str, **more: Any) -> Any:
+        """Send a request and wait for the reply."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps({"do": do, "work": work, **more}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self.said.seek(0)
+            last = self.said.read().strip().splitlines()[-1:]
+            raise RuntimeError(f"{self.name} ended at {do} of {work}: {' '.join(last)}")
+        return json.loads(line)
+
+    def values(self, work: str) -> dict[str, np.ndarray]:
+        """What the library computes, in float64."""
+        with tempfile.TemporaryDirectory() as folder:
+            to = str(Path(folder, "values.npz"))
+            self.ask("values", work, to=to)
+            with np.load(to) as found:
+                return dict(found)
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.wait()
+        self.said.close()
 
 
-def milliseconds(work: Work, rounds: int) -> float:
-    """The median time of a call, after one that does not count."""
-    work()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+def installed(package: str) -> bool:
+    """Whether a library can be measured here."""
+    if package == "onednn":
+        return False
+        from minigrad.kernels import onednn
+
+        return onednn.problem() == ""
+    return importlib.util.find_spec(package) is not None
 
 
-def main() -> None:
-    """Measure all and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=20, help="calls of each (default: 20)")
-    rounds = parser.parse_args().rounds
-    environment = describe_environment()
-    print(", ".join(f"{name} {environment[name]}" for name in ("minigrad", "numpy", "blas", "cpu", "cores", "threads")))
-    rows = [(name, milliseconds(work, rounds)) for name, work in works()]
-    print(Table(("forward and backward of", "ms"), rows).text())
+def difference(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:
+    """The largest difference of any array, relative to its largest element."""
+    return max((float(np.abs(a.reshape(-1) - wanted[key].reshape(-1)).max() / max(np.abs(wanted[key]).max(), 1e-12))
+                for key, a in found.items()), default=0.0)
+
+
+def measure(work: Work, names: list[str], threads: int, rounds: int) -> dict[str, Any]:
+    """Median seconds, ratios to the baseline, and differences from float64, by library."""
+    reference = Worker("reference", REFERENCE[0], REFERENCE[2], threads)
+    workers, errors, told = [], {}, {}
+    try:
+        wanted = reference.values(work.name) if reference.ask("build", work.name) else {}
+        reference.close()
+        for name in names:
+            module, _, more = LIBRARIES[name]
+            worker = Worker(name, module, more, threads)
+            workers.append(worker)
+            try:
+                if not worker.ask("build", work.name):
+                    continue
+                errors[name] = difference(worker.values(work.name), wanted)
+                worker.ask("block", work.name, seconds=BLOCK)  # compiles, fills caches
+            except RuntimeError as error:
+                told[name] = str(error)
+        live = [w for w in workers if w.name in errors and w.name not in told]
+        times: dict[str, list[float]] = {w.name: [] for w in live}
+        for turn in range(rounds):
+            for worker in live[turn % len(live):] + live[: turn % len(live)]:
+                times[worker.name].append(worker.ask("block", work.name, seconds=BLOCK))
+    finally:
+        for worker in (*workers, reference):
+            worker.close()
+    medians = {name: statistics.median(t) for name, t in times.items()}
+    base = min((name for name in BASES if name in medians), key=medians.__getitem__, default=None)
+    ratios = {name: statistics.median(a / b for a, b in zip(t, times[base])) for name, t in times.items()} if base else {}
+    return {"seconds": medians, "ratios": ratios, "base": base, "errors": errors, "failed": told}
+
+
+def memory(names: list[str], threads: int, steps: int = 10) -> dict[str, int]:
+    """By how many bytes a fresh process grows over the first training steps of the CNN, after it was built."""
+    work = "step of the CNN 16-32-64"
+    grown = {}
+    for name in names:
+        module, _, more = LIBRARIES[name]
+        worker = Worker(name, module, more, threads)
+        try:
+            if worker.ask("build", work):
+                grown[name] = worker.ask("memory", work, steps=steps)
+        finally:
+            worker.close()
+    return grown
+
+
+def import_seconds(rounds: int) -> dict[str, float]:
+    """What `import minigrad` takes beyond NumPy's import: medians of differences within rounds."""
+    def timed(statement: str) -> float:
+        code = f"import time; import numpy; s = time.perf_counter(); {statement}; print(time.perf_counter() - s)"
+        return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+    statements = {"minigrad": "import minigrad", "minigrad.layers and .optim": "import minigrad.layers, minigrad.optim"}
+    if installed("torch"):
+        statements["torch"] = "import torch"
+    return {name: statistics.median(timed(statement) for _ in range(rounds)) for name, statement in statements.items()}
+
+
+def table(results: dict[str, Any], names: list[str]) -> Table:
+    """A row for each work: the baseline's time, and everyone's ratio to it."""
+    shown = [name for name in names if name not in BASES]
+    rows = []
+    for work, found in results.items():
+        base = found["base"]
+        cells = [f"{found['ratios'][name]:.2f}" if name in found["ratios"] else "" for name in shown]
+        worst = found["errors"].get("minigrad", found["errors"].get("minigrad, NumPy only", 0.0))
+        rows.append((work, f"{1e3 * found['seconds'][base]:.3g}" if base else "", *cells, f"{worst:.0e}"))
+    return Table(("forward and backward of", "torch eager, ms", *shown, "minigrad's error"), rows)
+
+
+def growth_plot(results: dict[str, Any], to: Path) -> bool:
+    """Draw how time grows with batch, width and depth; False without matplotlib."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        return False
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), constrained_layout=True, sharey=True)
+    for axis, of in zip(axes, ("batch", "width", "depth")):
+        found = [(WORKS[name].detail[("", "width", "depth", "batch").index(of)], r["seconds"])
+                 for name, r in results.items() if WORKS[name].kind == "growth" and WORKS[name].detail[0] == of]
+        for name in LIBRARIES:
+            points = sorted((size, 1e3 * seconds[name]) for size, seconds in found if name in seconds)
+            if points:
+                axis.plot(*zip(*points), marker="o", markersize=3, label=name,
+                          linewidth=2.2 if name == "minigrad" else 1)
+        axis.set(xscale="log", yscale="log", xlabel=of)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("one training step, ms")
+    axes[-1].legend(fontsize=7)
+    figure.savefig(to)
+    return True
+
+
+def written(folder: Path, environment: dict[str, Any], found: dict[str, Any], names: list[str]) -> Path:
+    """Write the report and its figures; returns the report's path."""
+    cpu = re.sub(r"[^a-z0-9]+", "-", environment["cpu"].lower()).strip("-")[:40]
+    stem = f"cpu-{cpu}-{dt.date.today().isoformat()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{stem}.json").write_text(json.dumps({"environment": environment, **found}, indent=1) + "\n")
+    main_works = {name: r for name, r in found["works"].items() if WORKS[name].kind != "growth"}
+    drawn = growth_plot(found["works"], folder / f"{stem}.svg")
+    text = [f"# Speed on the CPU, {dt.date.today().isoformat()}", "",
+            ", ".join(f"{k} {environment[k]}" for k in ("cpu", "cores", "minigrad", "python", "numpy", "blas"))
+            + "; " + ", ".join(f"{k} {v}" for k, v in environment["libraries"].items())
+            + f"; {found['threads']} threads, {found['rounds']} rounds.", "",
+            f"Made by `make bench`. Ratios are to the faster of {BASES[0]} and {BASES[1]}: below 1 is faster.", "",
+            table(main_works, names).markdown(), "",
+            "Memory that a fresh process grows by over the first ten steps of the CNN, MiB: "
+            + ", ".join(f"{name} {size / 2**20:.0f}" for name, size in found["memory"].items()) + ".", "",
+            "Import after NumPy's, ms: "
+            + ", ".join(f"{name} {1e3 * s:.0f}" for name, s in found["import"].items()) + "."]
+    if drawn:
+        text += ["", f"![How the time of a step grows]({stem}.svg)"]
+    failures = {f"{work}: {said}" for work, r in found["works"].items() for said in r["failed"].values()}
+    text += ["", *(f"- failed: {said}" for said in sorted(failures))] if failures else []
+    path = folder / f"{stem}.md"
+    path.write_text("\n".join(text) + "\n")
+    return path
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rounds", type=int, default=15, help="turns of each library (default: 15)")
+    options.add_argument("--threads", type=int, default=2, help="threads of each library (default: 2)")
+    options.add_argument("--only", default="", metavar="TEXT", help="works whose name contains this; nothing is written")
+    options.add_argument("--libraries", nargs="+", choices=LIBRARIES, help="the libraries (default: all installed)")
+    options.add_argument("--to", type=Path, default=HERE / "results", help="where the report goes")
+    return options
+
+
+def main() -> int:
+    """Measure, print, write; 1 if a result differs from float64."""
+    given = parser().parse_args()
+    names = [n for n in given.libraries or LIBRARIES if installed(LIBRARIES[n][1])]
+    works = {name: measure(work, names, given.threads, given.rounds) for name, work in WORKS.items()
+             if given.only in name and not print(name, file=sys.stderr)}
+    print(table(works, names).text())
+    if not given.only:
+        environment = describe_environment()
+        environment["libraries"] = {package: importlib.metadata.version(package) for package in
+                                    sorted({LIBRARIES[n][1] for n in names} - {"minigrad", "onednn"})}
+        found = {"threads": given.threads, "rounds": given.rounds, "works": works,
+                 "memory": memory([n for n in names if n != "torch.compile"], given.threads),
+                 "import": import_seconds(given.rounds)}
+        print(f"written: {written(given.to, environment, found, names)}")
+    wrong = [f"{work}: {name} differs by {error:.1e}" for work, found in works.items()
+             for name, error in found["errors"].items() if name.startswith("minigrad") and error > TOLERANCE]
+    print("\n".join(wrong), end="\n" if wrong else "", file=sys.stderr)
+    return bool(wrong)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,6 +2,10 @@
 
 __version__ = "0.1.0"
 
+from minigrad.memory import keep_freed_memory, release_memory
+
+keep_freed_memory()  # before any large array is made
+
 from minigrad import errors, kernels
 from minigrad.backend import Device
 from minigrad.creation import (
@@ -134,3 +138,4 @@ from minigrad.ops import (
 from minigrad.ops.random import Generator, manual_seed
 from minigrad.recomputation import recompute
 from minigrad.tensor import Buffer, Parameter, Tensor
+from minigrad.threads import get_num_threads, set_num_threads

@@ -19,6 +19,8 @@ ORDER = (
     "minigrad.modes",
     "minigrad.errors",
     "minigrad.backend",
+    "minigrad.memory",
+    "minigrad.threads",
     "minigrad.versions",
     "minigrad.graph",
     "minigrad.op",
