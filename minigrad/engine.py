@@ -66,8 +66,11 @@ def _restored(node: Node, grads: tuple[Any, ...], like: tuple[Any, ...]) -> tupl
     """The gradients summed and cast to shape and dtype of their inputs; refused where they cannot be."""
     found = []
     for i, (gradient, wanted) in enumerate(zip(grads, like)):
+        if gradient is None or wanted is None or (gradient.shape == wanted[0] and gradient.dtype is wanted[1]):
+            found.append(gradient)
+            continue
         try:
-            if gradient is not None and wanted is not None and not node.op.broadcasts and gradient.shape != wanted[0]:
+            if not node.op.broadcasts and gradient.shape != wanted[0]:
                 raise ValueError
             found.append(restore(gradient, wanted))
         except (ValueError, IndexError, AttributeError) as error:
@@ -253,9 +256,14 @@ def _result(tensor: Any, total: Any, create_graph: bool, owners: set[int]) -> An
     It may be written to: an array is copied if it is read-only, if its own elements share memory, or if its memory is
     among that of `owners`, which have been given out already.
     """
-    if total.shape != tensor.shape:
+    data = tensor.data
+    if total.shape != data.shape:
         raise ShapeError("backward", got=f"a gradient of shape {tuple(total.shape)} for a Tensor of {tensor.shape}",
                          wanted="equal shapes")
+    if total.__class__ is ndarray and total.base is None and total.dtype is data.dtype and total.flags.forc \
+            and id(total) not in owners:  # the usual case: it has its memory for itself
+        owners.add(id(total))
+        return tensor.wrap(total)
     if create_graph:
         return total if total.dtype == tensor.dtype else total.astype(tensor.dtype)
     array = astype(as_array(total), tensor.dtype)

@@ -1,8 +1,8 @@
 """The registry of faster versions of operations' texts. Operations never mention it; the engine calls whatever is here.
 
 An overlay serves calls whose arguments are all arrays of its device, takes and returns exactly what the text does, and
-keeps nothing of its own. Where its `when` declines, the next one is asked, and at last the text runs. Shapes that the
-text notes on the operation for its backward are noted by the kernel too. Tiers: 0 is the text alone, 1 adds blocked
+keeps nothing of its own. Where it declines, the next one is asked, and at last the text runs. Shapes that the text
+notes on the operation for its backward are noted by the kernel too. Tiers: 0 is the text alone, 1 adds blocked
 NumPy, 2 adds compiled kernels. The tier of a process comes from ``MINIGRAD_KERNELS`` (``text``, ``numpy`` or ``all``,
 the default); `disabled` and `tier` change it for a block.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from minigrad.backend import Device, device_of, is_array
+from minigrad.backend import Device, device_of, is_array, ndarray
 from minigrad.errors import ArgumentError
 from minigrad.modes import KERNEL_TIERS, current, switch
 from minigrad.op import Op
@@ -23,12 +23,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Kernel(NamedTuple):
-    """One overlay: what it runs, on which kind of device, from which tier on, and which calls it takes."""
+    """One overlay: what it runs, on which kind of device, and from which tier on."""
 
     run: Callable[..., Any]
     device: str
     tier: int
-    when: Callable[..., bool] | None
 
 
 _table: dict[tuple[type[Op], str], list[Kernel]] = {}
@@ -42,13 +41,13 @@ def accelerates(op: type[Op], phase: str, device: str = "cpu", tier: str = "all"
     ----------
     op : class of Op
     phase : "forward" or "backward"
-        The kernel takes ``(op, *inputs)`` or ``(op, saved, needs, *output_gradients)``, as the text does.
+        The kernel takes ``(op, *inputs)`` or ``(op, saved, needs, *output_gradients)``, as the text does. It declines a
+        call by returning NotImplemented. Of several kernels the one registered last is asked first.
     device : "cpu" or "cuda"
     tier : "numpy" or "all"
         From which tier on it serves.
     when : callable, optional
-        Given the kernel's arguments, whether it takes this call. Of several kernels the one registered last is asked
-        first.
+        Given the kernel's arguments, whether it is asked at all: for conditions that several kernels share.
     """
     if phase not in ("forward", "backward") or device not in ("cpu", "cuda") or tier not in ("numpy", "all"):
         raise ArgumentError("accelerates", got=f"phase={phase!r}, device={device!r}, tier={tier!r}",
@@ -58,23 +57,30 @@ def accelerates(op: type[Op], phase: str, device: str = "cpu", tier: str = "all"
         kernels = _table.get((op, phase))
         if kernels is None:
             kernels = _table[op, phase] = []
-            setattr(op, f"run_{phase}", _dispatcher(getattr(op, phase), kernels))
-        kernels.insert(0, Kernel(kernel, device, KERNEL_TIERS[tier], when))
+            setattr(op, f"run_{phase}", _dispatcher(getattr(op, phase), kernels, 0 if phase == "forward" else 2))
+        kernels.insert(0, Kernel(kernel if when is None else _where(when, kernel), device, KERNEL_TIERS[tier]))
         return kernel
 
     return register
 
 
-def _dispatcher(text: Callable[..., Any], kernels: list[Kernel]) -> Callable[..., Any]:
-    """Run the first kernel that takes the call, else the text."""
+def _where(when: Callable[..., bool], kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel, declining where its condition does not hold."""
+    return lambda *args: kernel(*args) if when(*args) else NotImplemented
+
+
+def _dispatcher(text: Callable[..., Any], kernels: list[Kernel], first: int) -> Callable[..., Any]:
+    """Run the first kernel that takes the call, else the text. The argument at `first` is usually an array."""
 
     def run(op: Op, *args: Any) -> Any:
         level = current().kernels
         if level:
-            place = _device(args)
-            for kernel in kernels:
-                if kernel.tier <= level and kernel.device == place and (kernel.when is None or kernel.when(op, *args)):
-                    return kernel.run(op, *args)
+            place = "cpu" if args[first].__class__ is ndarray else _device(args)
+            for kernel, device, tier in kernels:
+                if tier <= level and device == place:
+                    found = kernel(op, *args)
+                    if found is not NotImplemented:
+                        return found
         return text(op, *args)
 
     return run

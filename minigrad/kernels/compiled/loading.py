@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import os
 from typing import Any
+
+from minigrad.threads import apply_threads
 
 
 def _found(name: str) -> bool:
@@ -22,7 +25,22 @@ INSTALLED = _found("numba")
 PARALLEL_FROM = 300_000
 
 
+#: How long an idle thread of the loops looks for work before it sleeps, in turns (libgomp's own default takes whole
+#: milliseconds from the threads of matrix products, and none at all makes every loop wait for the system).
+SPIN = "3000"
+
+
 @functools.cache
-def loops(file: str, name: str, parallel: bool) -> Any:
+def loops(file: str, name: str, parallel: bool, *more: Any) -> Any:
     """What the function `name` of a file of loops makes, serial or parallel; compiled once, and cached on disk."""
-    return getattr(importlib.import_module(f"minigrad.kernels.compiled.{file}"), name)(parallel)
+    _numba()
+    return getattr(importlib.import_module(f"minigrad.kernels.compiled.{file}"), name)(parallel, *more)
+
+
+@functools.cache
+def _numba() -> None:
+    """Import numba, with its threads as they suit the loops; what the environment says has precedence."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
+    importlib.import_module("numba")
+    apply_threads()

@@ -1,93 +1,155 @@
-"""Normalization in training on the CPU, float32: which loops take which calls."""
+"""The normalization family on the CPU, float32: which loops take which calls."""
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minigrad.kernels.compiled import loading
 from minigrad.kernels.registry import accelerates
-from minigrad.ops.normalization import BatchNorm, LayerNorm
+from minigrad.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 
-#: Columns whose sums, with a few rows of the matrix, fit in the first cache.
+FLOAT = np.dtype(np.float32)
+#: Columns of a strip where several threads share a matrix.
 STRIP = 256
+
+
+class Plan(NamedTuple):
+    """How loops see an input: the file and name of the loops, the shape they see, that of the statistics, and of those
+    how many there are; the number of columns of a strip, None where there are no strips.
+    """
+
+    loops: tuple[Any, Any]
+    shape: tuple[int, ...]
+    statistics: tuple[int, ...]
+    sets: int
+    parameters: int
+    strip: int | None
+
+
+@functools.cache
+def _plan(cls: type, axes: tuple[int, ...], shape: tuple[int, ...], activation: str, limit: int, strip: int) -> Plan:
+    """The plan for an operation on an input of a shape."""
+    size = math.prod(shape)
+    statistics = tuple(1 if a in axes else n for a, n in enumerate(shape))
+    sets = math.prod(statistics)
+    width = None
+    more: tuple[Any, ...] = ()
+    if issubclass(cls, BatchNorm):
+        places = math.prod(shape[2:])
+        parameters = shape[1]
+        seen: tuple[int, ...] = shape[:2] if places == 1 else (*shape[:2], places)
+        file, name, more = "channels", "columns" if places == 1 else "planes", (activation,)
+        parallel = size >= limit and sets >= (2 * strip if places == 1 else 2)
+        if places == 1:
+            width = strip if parallel else max(1, shape[1])
+    else:
+        parallel = size >= limit and sets >= 2
+        file, name = "rows", "rows"
+        if issubclass(cls, (GroupNorm, InstanceNorm)):
+            name = "groups"
+            channels = shape[2] if issubclass(cls, GroupNorm) else 1
+            parameters = shape[1] * channels
+            seen = (sets, channels, size // sets // channels)
+        else:
+            parameters = size // sets
+            seen = (sets, parameters)
+            more = (not issubclass(cls, RMSNorm),)
+    return Plan(loading.loops(file, name, parallel, *more), seen, statistics, sets, parameters, width)
 
 
 @functools.cache
 def _constant(length: int, number: float) -> np.ndarray:
     """What an absent γ or β stands for."""
-    array = np.full(length, number, np.float32)
+    array = np.full(length, number, FLOAT)
     array.flags.writeable = False
     return array
 
 
-def _plain(*arrays: Any) -> bool:
-    return all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays)
+def _parameter(a: Any, length: int, absent: float) -> Any:
+    """γ or β as a vector; None if the loops cannot read it."""
+    if a is None:
+        return _constant(length, absent)
+    return a.reshape(-1) if a.dtype == FLOAT and a.flags.c_contiguous else None
 
 
-def _takes_forward(op: Any, x: Any, weight: Any, bias: Any) -> bool:
-    return loading.INSTALLED and x.size > 0 and _plain(x, *(a for a in (weight, bias) if a is not None))
-
-
-def _takes_backward(op: Any, saved: Any, needs: Any, gy: Any, *others: Any) -> bool:
-    if not loading.INSTALLED or gy is None or not needs[0] or any(g is not None for g in others):
-        return False
-    x, weight, mean, _ = saved
-    return x.size > 0 and _plain(x, gy, mean) and (weight is None or _plain(weight))
-
-
-def _kind(op: Any, x: Any) -> tuple[str, tuple[int, ...]]:
-    """Which loops, and the shape in which they see x."""
-    if isinstance(op, LayerNorm):
-        length = math.prod(x.shape[a] for a in op.axes)
-        return "rows", (x.size // length, length)
-    places = math.prod(x.shape[2:])
-    return ("columns", x.shape[:2]) if places == 1 else ("planes", (*x.shape[:2], places))
-
-
-def _parallel(kind: str, shape: tuple[int, ...]) -> bool:
-    sets = shape[0] if kind == "rows" else shape[1]
-    return math.prod(shape) >= loading.PARALLEL_FROM and sets >= (2 * STRIP if kind == "columns" else 2)
-
-
-@accelerates(BatchNorm, "forward", when=_takes_forward)
-@accelerates(LayerNorm, "forward", when=_takes_forward)
-def forward(op: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any, Any]:
-    """(y, mean, variance, rstd), as the text gives them."""
+def _forward(op: Any, x: Any, weight: Any, bias: Any, activation: str = "") -> Any:
+    """(y, statistics (3, …)); NotImplemented where no loops fit."""
+    if not loading.INSTALLED or x.dtype != FLOAT or not x.flags.c_contiguous or x.size == 0:
+        return NotImplemented
+    plan = _plan(op.__class__, op.axes, x.shape, activation, loading.PARALLEL_FROM, STRIP)
+    w, b = _parameter(weight, plan.parameters, 1), _parameter(bias, plan.parameters, 0)
+    if w is None or b is None:
+        return NotImplemented
     op._remember(weight, bias)
-    kind, shape = _kind(op, x)
-    size = shape[1]
-    y = np.empty_like(x)
-    statistics = np.empty((3, *(1 if a in op.axes else n for a, n in enumerate(x.shape))), np.float32)
-    mean, variance, rstd = statistics
-    w = _constant(size, 1) if weight is None else weight.reshape(-1)
-    b = _constant(size, 0) if bias is None else bias.reshape(-1)
-    run = loading.loops("normalization_loops", kind, _parallel(kind, shape))[0]
-    arguments = (x.reshape(shape), w, b, op.eps, y.reshape(shape), *(a.reshape(-1) for a in statistics))
-    run(*arguments, STRIP) if kind == "columns" else run(*arguments)
-    return y, mean, variance, rstd
+    y = np.empty(x.shape, FLOAT)
+    statistics = np.empty((3, plan.sets), FLOAT)
+    arguments = x.reshape(plan.shape), w, b, op.eps, y.reshape(plan.shape), statistics
+    plan.loops[0](*arguments) if plan.strip is None else plan.loops[0](*arguments, plan.strip)
+    return y, statistics.reshape((3, *plan.statistics))
 
 
-@accelerates(BatchNorm, "backward", when=_takes_backward)
-@accelerates(LayerNorm, "backward", when=_takes_backward)
-def backward(op: Any, saved: Any, needs: Any, gy: Any, *others: Any) -> tuple[Any, Any, Any]:
-    """(gx, gweight, gbias), as the text gives them where only y has a gradient."""
-    x, weight, mean, rstd = saved
-    kind, shape = _kind(op, x)
-    size = shape[1]
-    gx = np.empty_like(x)
-    parallel = _parallel(kind, shape)
-    w = _constant(size, 1) if weight is None else weight.reshape(-1)
-    run = loading.loops("normalization_loops", kind, parallel)[1]
-    arguments = (x.reshape(shape), gy.reshape(shape), w, mean.reshape(-1), rstd.reshape(-1), gx.reshape(shape))
-    if kind == "rows":
-        parts = np.zeros((2, 8 if parallel else 1, size))
-        run(*arguments, parts[0], parts[1])
-        gweight, gbias = parts.sum(axis=1).astype(np.float32)
+@accelerates(BatchNorm, "forward")
+@accelerates(LayerNorm, "forward")
+@accelerates(GroupNorm, "forward")
+@accelerates(InstanceNorm, "forward")
+def forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
+    """(y, mean, variance, rstd), as the text gives them."""
+    found = _forward(op, x, weight, bias)
+    return found if found is NotImplemented else (found[0], *found[1])
+
+
+@accelerates(RMSNorm, "forward")
+def rms_forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
+    """(y, mean square, its inverse root), as the text gives them."""
+    found = _forward(op, x, weight, bias)
+    return found if found is NotImplemented else (found[0], *found[1][1:])
+
+
+def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs: Any, gy: Any,
+              activation: str = "") -> Any:
+    """(gx, gweight, gbias); NotImplemented where no loops fit. `y` is read for a fused activation alone."""
+    if (not loading.INSTALLED or not needs[0] or x.dtype != FLOAT or gy.dtype != FLOAT or rstd.dtype != FLOAT
+            or not x.flags.c_contiguous or not gy.flags.c_contiguous or x.size == 0):
+        return NotImplemented
+    plan = _plan(op.__class__, op.axes, x.shape, activation, loading.PARALLEL_FROM, STRIP)
+    w = _parameter(weight, plan.parameters, 1)
+    if w is None:
+        return NotImplemented
+    gx, gweight, gbias = np.empty(x.shape, FLOAT), np.empty(plan.parameters, FLOAT), np.empty(plan.parameters, FLOAT)
+    shape = plan.shape
+    mean = _constant(plan.sets, 0) if mean is None else mean.reshape(-1)
+    more = (gweight, gbias) if plan.strip is None else (gweight, gbias, plan.strip)
+    seen = x.reshape(shape)
+    g = gy.reshape(shape)
+    if issubclass(op.__class__, BatchNorm):
+        plan.loops[1](seen, g if y is None else y.reshape(shape), g, w, mean, rstd.reshape(-1), gx.reshape(shape), *more)
     else:
-        gweight, gbias = np.empty((2, size), np.float32)
-        run(*arguments, gweight, gbias, STRIP) if kind == "columns" else run(*arguments, gweight, gbias)
-    return gx, *(g.reshape(op._parameter) if need else None for g, need in zip((gweight, gbias), needs[1:]))
+        plan.loops[1](seen, g, w, mean, rstd.reshape(-1), gx.reshape(shape), *more)
+    if op._parameter != gweight.shape:
+        gweight, gbias = gweight.reshape(op._parameter), gbias.reshape(op._parameter)
+    return gx, gweight if needs[1] else None, gbias if needs[2] else None
+
+
+@accelerates(BatchNorm, "backward")
+@accelerates(LayerNorm, "backward")
+@accelerates(GroupNorm, "backward")
+@accelerates(InstanceNorm, "backward")
+def backward(op: Any, saved: Any, needs: Any, gy: Any, gmean: Any, gvariance: Any, grstd: Any) -> Any:
+    """(gx, gweight, gbias), as the text gives them where only y has a gradient."""
+    if gy is None or gmean is not None or gvariance is not None or grstd is not None:
+        return NotImplemented
+    x, weight, mean, rstd = saved
+    return _backward(op, x, None, weight, mean, rstd, needs, gy)
+
+
+@accelerates(RMSNorm, "backward")
+def rms_backward(op: Any, saved: Any, needs: Any, gy: Any, gsquare: Any, grstd: Any) -> Any:
+    """(gx, gweight, gbias), as the text gives them where only y has a gradient."""
+    if gy is None or gsquare is not None or grstd is not None:
+        return NotImplemented
+    x, weight, rstd = saved
+    return _backward(op, x, None, weight, None, rstd, needs, gy)
