@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from math import sqrt
 from typing import Any, ClassVar
 
 from minigrad.backend import Array
+from minigrad.kernels.compiled import loading
 from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.options import Options, at_least_zero, betas
 from minigrad.optim.slots import zeros_like
@@ -117,6 +120,12 @@ class Adam(Optimizer):
         if options["weight_decay"] and self.decoupled:
             xp.multiply(p, shrink, p)
         xp.subtract(p, t, p)
+
+    def fused(self, arrays: dict[str, Array], options: Options) -> Callable[..., None]:
+        p, amsgrad = arrays["p"], options["amsgrad"]
+        run = loading.loops("updates", "adam", p.size >= loading.PARALLEL_FROM, bool(options["weight_decay"]),
+                            self.decoupled, amsgrad, options["maximize"])
+        return partial(run, p, arrays["exp_avg"], arrays["exp_avg_sq"], arrays["max_exp_avg_sq"] if amsgrad else p)
 
 
 class AdamW(Adam):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from minigrad.backend import Array
 from minigrad.errors import ArgumentError
+from minigrad.kernels.compiled import loading
 from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.options import Options, at_least_zero, finite
 from minigrad.optim.slots import zeros_like
@@ -105,3 +108,9 @@ class SGD(Optimizer):
             xp.add(b, xp.multiply(g, kept, t) if options["dampening"] else g, b)
             g = xp.add(g, xp.multiply(b, momentum, t), s) if options["nesterov"] else b
         xp.subtract(p, xp.multiply(g, lr, t), p)
+
+    def fused(self, arrays: dict[str, Array], options: Options) -> Callable[..., None]:
+        flags = tuple(bool(options[name]) for name in ("weight_decay", "momentum", "dampening", "nesterov", "maximize"))
+        p = arrays["p"]
+        run = loading.loops("updates", "sgd", p.size >= loading.PARALLEL_FROM, *flags)
+        return partial(run, p, arrays["momentum_buffer"] if flags[1] else p)

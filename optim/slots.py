@@ -7,13 +7,14 @@ of the parameter along the axis with the largest stride, so every memory order i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minigrad.backend import Array, accumulation_dtype, device_of, is_array, namespace, transfer
 
-__all__ = ["Block", "Scratch", "Slot", "following", "laid_out", "zeros_like"]
+__all__ = ["Block", "Scratch", "Slot", "flattened", "following", "laid_out", "zeros_like"]
 
 #: What a block needs besides: arrays for intermediate results; and two for its gradient and itself, should the gradient
 #: have another memory order, or both half precision. The last is None in full precision.
@@ -46,6 +47,11 @@ def laid_out(held: Array, array: Array) -> Array:
     return new
 
 
+def flattened(array: Array) -> Array:
+    """A contiguous array as a vector, in the order of its memory: a view."""
+    return (array if array.flags.c_contiguous else array.transpose()).reshape(-1)
+
+
 class Scratch:
     """Arrays whose content lasts for one block, shared by all of one shape, memory order, dtype and device."""
 
@@ -71,18 +77,20 @@ class Slot:
     settings : of its group, those that the state was made for
     state : what the optimizer remembers of the parameter, arrays and numbers
     blocks : the pieces in which it is updated
+    fused : the update of all of it in one pass by a compiled loop; None where there is none
     kind : dtype and device of the numbers in the formula, as a key
     half : the update is computed in float32 and rounded once
     first : the state has served no update yet
     """
 
-    __slots__ = ("array", "settings", "state", "blocks", "kind", "half", "first")
+    __slots__ = ("array", "settings", "state", "blocks", "fused", "kind", "half", "first")
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         self.array: Array = None
         self.settings: Any = None
         self.state: dict[str, Any] = {} if state is None else state
         self.blocks: tuple[Block, ...] = ()
+        self.fused: Callable[..., None] | None = None
         self.kind = ("", np.dtype(np.float32))
         self.half = False
         self.first = state is None
@@ -96,6 +104,14 @@ class Slot:
         self.half = self.kind[1] != array.dtype
         cuts = _cuts(array, CPU_BLOCK if on_cpu else GPU_BLOCK)
         self.blocks = tuple([self._block(cut, scratch) for cut in cuts])
+
+    def flat(self) -> dict[str, Array] | None:
+        """Parameter ("p") and state as vectors, in the order of their memory; None if one cannot be, or not alike."""
+        arrays = {"p": self.array, **{name: held for name, held in self.state.items() if is_array(held)}}
+        if all(isinstance(a, np.ndarray) and a.dtype == np.float32 and a.flags.forc and a.strides == self.array.strides
+               for a in arrays.values()):
+            return {name: flattened(a) for name, a in arrays.items()}
+        return None
 
     def _block(self, cut: Any, scratch: Scratch) -> Block:
         if cut is None:

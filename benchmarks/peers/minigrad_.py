@@ -28,7 +28,7 @@ def conv(work: Work) -> Built:
     layer = layers.Conv2d(c, o, 3, padding=1)
     weight, bias = weights(("conv", c, o), 0)
     layer.load_state_dict({"weight": weight, "bias": bias})
-    return _layer(layer, (n, c, side, side), first=c == 1)
+    return _layer(layer, (n, c, side, side))
 
 
 def _layer(layer: Any, shape: tuple[int, ...], first: bool = False) -> Built:

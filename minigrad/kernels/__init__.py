@@ -1,6 +1,6 @@
 """Faster versions of operations' texts: a registry, and overlays for each kind of device."""
 
-from minigrad.kernels import compiled, cuda
+from minigrad.kernels import blocked, compiled, cuda
 from minigrad.kernels.registry import accelerates, disabled, kernels_of, tier
 
-__all__ = ["accelerates", "compiled", "cuda", "disabled", "kernels_of", "tier"]
+__all__ = ["accelerates", "blocked", "compiled", "cuda", "disabled", "kernels_of", "tier"]

@@ -40,8 +40,8 @@ class _Sizes:
 
 
 def _alone(op: Any, w_shape: tuple[int, ...]) -> bool:
-    """Whether each group has one channel, and rows are read without gaps."""
-    return w_shape[1] == 1 and op.stride[1] == 1
+    """Whether each group has one channel, and places follow each other without gaps."""
+    return w_shape[1] == 1 and op.stride == (1, 1)
 
 
 @accelerates(Convolution, "forward")
@@ -58,6 +58,18 @@ def forward(op: Any, x: Any, w: Any, b: Any) -> Any:
     return y
 
 
+@accelerates(Convolution, "backward")
+def backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
+    """(gx, gw, gb), as the text gives them: the two operations below, and a sum over places that lie together."""
+    if not needs[2] or not loading.INSTALLED or not _plain(gy):
+        return NotImplemented
+    gx, gw, _ = op.backward(saved, (needs[0], needs[1], False), gy)
+    gb = np.empty(gy.shape[1], FLOAT)
+    run = loading.loops("windows", "channel_sums", gy.size >= loading.PARALLEL_FROM)
+    run(gy.reshape(gy.shape[0], gy.shape[1], -1), gb)
+    return gx, gw, gb
+
+
 @accelerates(ConvolutionInput, "forward")
 def to_input(op: Any, gy: Any, w: Any) -> Any:
     """gx, as the text gives it."""
@@ -66,7 +78,8 @@ def to_input(op: Any, gy: Any, w: Any) -> Any:
     op._kernel = w.shape[2:]
     gx = np.empty((gy.shape[0], w.shape[1] * op.groups, *op.spatial), FLOAT)
     sizes = _Sizes(op, op.spatial, w.shape[2:], gy.shape[3], gy.shape[0], max(gx.size, gy.size))
-    loading.loops("windows", "products", sizes.parallel)[1](gy, op._grouped(w), *sizes.arguments, gx, sizes.parts)
+    run = loading.loops("windows", "single" if _alone(op, w.shape) else "products", sizes.parallel)[1]
+    run(gy, op._grouped(w), *sizes.arguments, gx, sizes.parts)
     return gx
 
 
@@ -79,6 +92,6 @@ def to_weight(op: Any, gy: Any, x: Any) -> Any:
     shape = (gy.shape[1], x.shape[1] // op.groups, *op.kernel)
     sizes = _Sizes(op, x.shape[2:], op.kernel, gy.shape[3], gy.shape[0], max(x.size, gy.size))
     gw = np.empty((sizes.parts, op.groups, shape[0] // op.groups, math.prod(shape[1:])), FLOAT)
-    run = loading.loops("windows", "single" if _alone(op, shape) else "products", sizes.parallel)[-1]
+    run = loading.loops("windows", "single" if _alone(op, shape) else "products", sizes.parallel)[2]
     run(gy, x, *sizes.arguments, gw, sizes.parts)
     return (gw[0] if sizes.parts == 1 else gw.sum(axis=0)).reshape(shape)

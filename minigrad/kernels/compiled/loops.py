@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-RANGE = {False: range, True: numba.prange}
+from minigrad.kernels.compiled.elementary import RANGE
 
 
 def max_pool(parallel):
@@ -38,6 +38,33 @@ def max_pool(parallel):
     return run
 
 
+def max_pool_inside(parallel, high, wide, down, right):
+    """`max_pool` for windows of (high, wide) that lie side by side on x, `down` and `right` apart, without padding.
+
+    With these numbers known to the compiler, neighbouring windows are compared in vector registers.
+    """
+    span = RANGE[parallel]
+
+    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    def run(x, y, which):
+        for plane in span(x.shape[0]):
+            for i in range(y.shape[1]):
+                out, places = y[plane, i], which[plane, i]
+                for j in range(out.shape[0]):
+                    best = x[plane, i * down, j * right]
+                    place = np.int32(0)
+                    for p in range(high):
+                        for q in range(wide):
+                            v = x[plane, i * down + p, j * right + q]
+                            larger = (v > best) | ((v != v) & (best == best))
+                            best = v if larger else best
+                            place = np.int32(p * wide + q) if larger else place
+                    out[j] = best
+                    places[j] = place
+
+    return run
+
+
 def scatter(parallel):
     """Each element of g (planes, OH, OW) added at the place of its window in out (planes, H, W), which holds zeros."""
     span = RANGE[parallel]
@@ -51,6 +78,27 @@ def scatter(parallel):
                     h = i * stride[0] + place // kernel[1] * dilation[0] - before[0]
                     w = j * stride[1] + place % kernel[1] * dilation[1] - before[1]
                     out[plane, h, w] += g[plane, i, j]
+
+    return run
+
+
+def scatter_apart(parallel, high, wide):
+    """`scatter` for windows of (high, wide) that touch and do not overlap; `out` need not hold anything yet."""
+    span = RANGE[parallel]
+
+    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    def run(g, which, out):
+        rows, columns = g.shape[1] * high, g.shape[2] * wide
+        for plane in span(g.shape[0]):
+            for i in range(g.shape[1]):
+                line, places = g[plane, i], which[plane, i]
+                for p in range(high):
+                    for j in range(line.shape[0]):
+                        for q in range(wide):
+                            chosen = places[j] == p * wide + q
+                            out[plane, i * high + p, j * wide + q] = line[j] if chosen else 0
+                    out[plane, i * high + p, columns:] = 0
+            out[plane, rows:] = 0
 
     return run
 

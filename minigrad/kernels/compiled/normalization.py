@@ -129,7 +129,7 @@ def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs:
         plan.loops[1](seen, g if y is None else y.reshape(shape), g, w, mean, rstd.reshape(-1), gx.reshape(shape), *more)
     else:
         plan.loops[1](seen, g, w, mean, rstd.reshape(-1), gx.reshape(shape), *more)
-    if op._parameter != gweight.shape:
+    if (needs[1] or needs[2]) and op._parameter != gweight.shape:
         gweight, gbias = gweight.reshape(op._parameter), gbias.reshape(op._parameter)
     return gx, gweight if needs[1] else None, gbias if needs[2] else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,12 @@ def _geometry(op: Any) -> tuple[Any, ...]:
     return op.kernel, op.stride, tuple(before for before, _ in op.padding), op.dilation
 
 
+def _inside(op: Any) -> bool:
+    """Whether all windows lie on the input, and are so small that loops for just this size are worth compiling."""
+    return (max(*op.kernel, *op.stride) <= 3 and op.dilation == (1, 1)
+            and not any(before or after for before, after in op.padding))
+
+
 @accelerates(MaxPool, "forward", when=_takes)
 def forward(op: Any, x: Any) -> tuple[Any, Any]:
     """(y, which), as the text gives them."""
@@ -27,7 +34,12 @@ def forward(op: Any, x: Any) -> tuple[Any, Any]:
     shape = (*x.shape[:2], *op.lengths)
     y, which = np.empty(shape, x.dtype), np.empty(shape, np.int32)
     planes = shape[0] * shape[1]
-    run = loading.loops("loops", "max_pool", x.size >= loading.PARALLEL_FROM)
+    parallel = x.size >= loading.PARALLEL_FROM
+    if _inside(op):
+        run = loading.loops("loops", "max_pool_inside", parallel, *op.kernel, *op.stride)
+        run(x.reshape(planes, *x.shape[2:]), y.reshape(planes, *op.lengths), which.reshape(planes, *op.lengths))
+        return y, which
+    run = loading.loops("loops", "max_pool", parallel)
     run(x.reshape(planes, *x.shape[2:]), *_geometry(op), y.reshape(planes, *op.lengths),
         which.reshape(planes, *op.lengths))
     return y, which
@@ -36,9 +48,15 @@ def forward(op: Any, x: Any) -> tuple[Any, Any]:
 @accelerates(Scatter, "forward", when=_takes)
 def scatter(op: Any, g: Any, which: Any) -> Any:
     """Each gradient at the place that its window chose."""
-    out = np.zeros((*g.shape[:2], *op.spatial), g.dtype)
     planes = g.shape[0] * g.shape[1]
-    run = loading.loops("loops", "scatter", out.size >= loading.PARALLEL_FROM)
+    parallel = planes * math.prod(op.spatial) >= loading.PARALLEL_FROM
+    if _inside(op) and op.stride == op.kernel:
+        out = np.empty((*g.shape[:2], *op.spatial), g.dtype)
+        run = loading.loops("loops", "scatter_apart", parallel, *op.kernel)
+        run(g.reshape(planes, *op.lengths), which.reshape(planes, *op.lengths), out.reshape(planes, *op.spatial))
+        return out
+    out = np.zeros((*g.shape[:2], *op.spatial), g.dtype)
+    run = loading.loops("loops", "scatter", parallel)
     run(g.reshape(planes, *op.lengths), which.reshape(planes, *op.lengths), *_geometry(op),
         out.reshape(planes, *op.spatial))
     return out

@@ -18,6 +18,7 @@ from minigrad.kernels.compiled.elementary import RANGE
 f32 = np.float32
 _sgemm = sgemm()
 N, T = 78, 84  # the letters of BLAS for "as it is" and "transposed"
+NOTHING = np.zeros(1, f32)
 
 
 @numba.njit(inline="always")
@@ -40,6 +41,16 @@ def padded_into(x, top, left, out):
         for h in range(x.shape[1]):
             source, target = x[c, h], out[c, h + top, left : left + x.shape[2]]
             for w in range(source.shape[0]):
+                target[w] = source[w]
+
+
+@numba.njit(error_model="numpy", cache=True, nogil=True)
+def cropped_into(padded, top, left, out):
+    """What is inside the border of padded (C, H', W')."""
+    for c in range(out.shape[0]):
+        for h in range(out.shape[1]):
+            source, target = padded[c, h + top, left : left + out.shape[2]], out[c, h]
+            for w in range(target.shape[0]):
                 target[w] = source[w]
 
 
@@ -157,11 +168,7 @@ def products(parallel):
                     gemm(T, N, length, places, out, w[g].ctypes.data, length, rows.ctypes.data, rows.shape[1], f32(0),
                          columns.ctypes.data, places, whole, real)
                     columns_added(columns, kernel, stride, dilation, lengths, row, padded[g * inner : (g + 1) * inner])
-                for c in range(gx.shape[1]):
-                    for h in range(gx.shape[2]):
-                        source, target = padded[c, h + pads[0], pads[1] : pads[1] + gx.shape[3]], gx[n, c, h]
-                        for q in range(target.shape[0]):
-                            target[q] = source[q]
+                cropped_into(padded, pads[0], pads[1], gx[n])
 
     @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def to_weight(gy, x, kernel, stride, pads, dilation, high, wide, row, gw, parts):
@@ -187,55 +194,109 @@ def products(parallel):
     return forward, to_input, to_weight
 
 
-def single(parallel):
-    """(forward, gradient of the weight) where each group has one channel, place by place, at stride 1 along rows.
+@numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True)
+def single_added(flat, w, kernel, dilation, wide, line):
+    """line += Σ over the places of the kernel of w·(flat, shifted): three places of a kernel's row at a time."""
+    n = line.shape[0]
+    for p in range(kernel[0]):
+        q = 0
+        while q + 3 <= kernel[1]:
+            start = p * dilation[0] * wide + q * dilation[1]
+            a, b, c = w[p * kernel[1] + q], w[p * kernel[1] + q + 1], w[p * kernel[1] + q + 2]
+            v0, v1 = flat[start : start + n], flat[start + dilation[1] : start + dilation[1] + n]
+            v2 = flat[start + 2 * dilation[1] : start + 2 * dilation[1] + n]
+            for i in range(n):
+                line[i] += (a * v0[i] + b * v1[i]) + c * v2[i]
+            q += 3
+        while q < kernel[1]:
+            start = p * dilation[0] * wide + q * dilation[1]
+            a, v = w[p * kernel[1] + q], flat[start : start + n]
+            for i in range(n):
+                line[i] += a * v[i]
+            q += 1
 
-    w (G, O/G, places)
-    """
+
+@numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy", cache=True, nogil=True)
+def single_to_weight(flat, line, kernel, dilation, wide, gw):
+    """gw += Σ line·(flat, shifted) for each place of the kernel; three places of a kernel's row at a time."""
+    n = line.shape[0]
+    for p in range(kernel[0]):
+        q = 0
+        while q + 3 <= kernel[1]:
+            start = p * dilation[0] * wide + q * dilation[1]
+            v0, v1 = flat[start : start + n], flat[start + dilation[1] : start + dilation[1] + n]
+            v2 = flat[start + 2 * dilation[1] : start + 2 * dilation[1] + n]
+            a = b = c = f32(0)
+            for i in range(n):
+                a += line[i] * v0[i]
+                b += line[i] * v1[i]
+                c += line[i] * v2[i]
+            gw[p * kernel[1] + q] += a
+            gw[p * kernel[1] + q + 1] += b
+            gw[p * kernel[1] + q + 2] += c
+            q += 3
+        while q < kernel[1]:
+            start = p * dilation[0] * wide + q * dilation[1]
+            v = flat[start : start + n]
+            a = f32(0)
+            for i in range(n):
+                a += line[i] * v[i]
+            gw[p * kernel[1] + q] += a
+            q += 1
+
+
+def single(parallel):
+    """The three of `products` where each group has one channel, at stride 1; w (G, O/G, places)."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", fastmath={"contract"}, cache=True, nogil=True)
+    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, w, bias, kernel, stride, pads, dilation, high, wide, row, y, parts):
-        out = w.shape[1]
+        channels, out = x.shape[1], w.shape[1]
+        places = row * (y.shape[2] - 1) + y.shape[3]
         for part in span(parts):
-            padded = np.zeros((x.shape[1], high, wide), f32)
+            padded, rows = np.zeros((channels, high, wide), f32), np.empty((1, row * y.shape[2]), f32)
+            flat = padded.reshape(channels, high * wide)
             for n in range(x.shape[0] * part // parts, x.shape[0] * (part + 1) // parts):
                 padded_into(x[n], pads[0], pads[1], padded)
                 for o in range(y.shape[1]):
-                    g, k = o // out, o % out
-                    for h in range(y.shape[2]):
-                        line = y[n, o, h]
-                        line[:] = bias[o]
-                        for p in range(kernel[0]):
-                            source = padded[g, h * stride[0] + p * dilation[0]]
-                            for q in range(kernel[1]):
-                                v = w[g, k, p * kernel[1] + q]
-                                shifted = source[q * dilation[1] :]
-                                for i in range(line.shape[0]):
-                                    line[i] += v * shifted[i]
+                    g = o // out
+                    rows[:] = bias[o]
+                    single_added(flat[g], w[g, o % out], kernel, dilation, wide, rows[0, :places])
+                    gathered_rows(rows, NOTHING, row, y[n, o : o + 1])
 
-    @numba.njit(parallel=parallel, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}, cache=True, nogil=True)
+    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    def to_input(gy, w, kernel, stride, pads, dilation, high, wide, row, gx, parts):
+        """With zeros in front of the rows, it is a convolution with the kernel turned round."""
+        channels, out = gx.shape[1], w.shape[1]
+        front = (kernel[0] - 1) * dilation[0] * wide + (kernel[1] - 1) * dilation[1]
+        turned = np.ascontiguousarray(w[:, :, ::-1])
+        for part in span(parts):
+            rows, padded = np.zeros((1, 2 * front + row * gy.shape[2]), f32), np.empty((channels, high, wide), f32)
+            flat = padded.reshape(channels, high * wide)
+            for n in range(gy.shape[0] * part // parts, gy.shape[0] * (part + 1) // parts):
+                padded[:] = f32(0)
+                for o in range(gy.shape[1]):
+                    spread_rows(gy[n, o : o + 1], row, rows[:, front:])
+                    single_added(rows[0], turned[o // out, o % out], kernel, dilation, wide, flat[o // out])
+                cropped_into(padded, pads[0], pads[1], gx[n])
+
+    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def to_weight(gy, x, kernel, stride, pads, dilation, high, wide, row, gw, parts):
         """`gw` is (parts, G, O/G, places): every part of the images sums its own."""
-        out = gw.shape[2]
+        channels, out = x.shape[1], gw.shape[2]
+        places = row * (gy.shape[2] - 1) + gy.shape[3]
         for part in span(parts):
-            padded = np.zeros((x.shape[1], high, wide), f32)
+            padded, rows = np.zeros((channels, high, wide), f32), np.zeros((1, row * gy.shape[2]), f32)
+            flat = padded.reshape(channels, high * wide)
             gw[part] = f32(0)
             for n in range(x.shape[0] * part // parts, x.shape[0] * (part + 1) // parts):
                 padded_into(x[n], pads[0], pads[1], padded)
                 for o in range(gy.shape[1]):
-                    g, k = o // out, o % out
-                    for p in range(kernel[0]):
-                        for q in range(kernel[1]):
-                            total = f32(0)
-                            for h in range(gy.shape[2]):
-                                line = gy[n, o, h]
-                                source = padded[g, h * stride[0] + p * dilation[0], q * dilation[1] :]
-                                for i in range(line.shape[0]):
-                                    total += line[i] * source[i]
-                            gw[part, g, k, p * kernel[1] + q] += total
+                    spread_rows(gy[n, o : o + 1], row, rows)
+                    g = o // out
+                    single_to_weight(flat[g], rows[0, :places], kernel, dilation, wide, gw[part, g, o % out])
 
-    return forward, to_weight
+    return forward, to_input, to_weight
 
 
 def channel_sums(parallel):
