@@ -173,7 +173,7 @@ def memory(array: Array) -> tuple[Any, int, int]:
     An array that owns its memory touches all of it: [0, 2⁶³), for asking where it lies would cost a microsecond.
     """
     owner = array
-    while is_array(owner.base):
+    while owner.base is not None and is_array(owner.base):
         owner = owner.base
     if array.size == 0:
         return owner, 0, 0

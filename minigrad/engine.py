@@ -66,13 +66,13 @@ def _restored(node: Node, grads: tuple[Any, ...], like: tuple[Any, ...]) -> tupl
     """The gradients summed and cast to shape and dtype of their inputs; refused where they cannot be."""
     found = []
     for i, (gradient, wanted) in enumerate(zip(grads, like)):
-        if gradient is None or wanted is None or (gradient.shape == wanted[0] and gradient.dtype is wanted[1]):
-            found.append(gradient)
-            continue
         try:
-            if not node.op.broadcasts and gradient.shape != wanted[0]:
-                raise ValueError
-            found.append(restore(gradient, wanted))
+            if gradient is not None and wanted is not None:
+                if gradient.shape != wanted[0] and not node.op.broadcasts:
+                    raise ValueError
+                if gradient.shape != wanted[0] or gradient.dtype is not wanted[1]:
+                    gradient = restore(gradient, wanted)
+            found.append(gradient)
         except (ValueError, IndexError, AttributeError) as error:
             shape = getattr(gradient, "shape", None)
             raise ShapeError(_place(node), got=f"a gradient of shape {shape} for input {i}",
@@ -140,6 +140,7 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
     """
     heap = [(-node.seq, node) for edge in pending if (node := node_of(edge)) is not None]
     heapify(heap)
+    ported = {edge[0] for edge in pending if edge.__class__ is tuple}  # nodes with a gradient for a further output
     arrived: dict[Any, Any] = {}
     watched = bool(hooks)
     lift = wrap if create_graph else None
@@ -152,9 +153,12 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
             n_out = node.op.n_out
             gradients = [pending.pop(node, None)]
             if n_out > 1:
-                gradients += [pending.pop((node, k), None) for k in range(1, n_out)]
-                if all(g is None for g in gradients):
-                    continue  # queued once for each of its outputs, it has run already
+                if node in ported:
+                    gradients += [pending.pop((node, k), None) for k in range(1, n_out)]
+                    if all(g is None for g in gradients):
+                        continue  # queued once for each of its outputs, it has run already
+                else:
+                    gradients += [None] * (n_out - 1)
             if watched or wanted:
                 for k, gradient in enumerate(gradients):
                     edge = (node, k) if k else node
@@ -180,9 +184,11 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
                     pending[edge] = pending[edge] + gradient  # never in place: one array may be filed twice
                     continue
                 pending[edge] = gradient
-                parent = edge if edge.__class__ is Node else node_of(edge)
-                if parent is not None:
-                    heappush(heap, (-parent.seq, parent))
+                if edge.__class__ is Node:
+                    heappush(heap, (-edge.seq, edge))
+                elif edge.__class__ is tuple:
+                    ported.add(edge[0])
+                    heappush(heap, (-edge[0].seq, edge[0]))
         for leaf, gradient in pending.items():
             live = watched and gradient is not None
             arrived[leaf] = _hooked(leaf, gradient, wrap, create_graph, None) if live else gradient

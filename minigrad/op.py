@@ -209,6 +209,8 @@ def _outputs(op: Op, ins: list[Any], out: Any) -> tuple[Array, ...]:
     elif out.__class__ is not tuple or len(out) != op.n_out + op.n_aux:
         raise ArgumentError(f"forward of {op.name}", got=f"{returned(out)} from its text",
                             wanted=f"a tuple of {op.n_out + op.n_aux} outputs")
+    if ins[0].__class__ is ndarray and ins[0].dtype.kind == "f":  # the usual case: nothing to make narrower
+        return tuple([o if o.__class__ is ndarray else as_array(o) for o in out])
     return tuple([_narrow(op, ins, o if o.__class__ is ndarray else as_array(o)) for o in out])
 
 

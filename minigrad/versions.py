@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
+from functools import partial
 from typing import Any
 
 from minigrad.backend import Array, memory
@@ -25,16 +26,24 @@ _log: dict[int, tuple[Any, dict[tuple[int, int], int]]] = {}  # id(owner) -> (we
 _writing = threading.Lock()
 
 
-def wrote(array: Array) -> None:
-    """Log that the elements of `array` were changed in place just now."""
+def wrote(*arrays: Array) -> None:
+    """Log that the elements of these arrays were changed in place just now."""
     global newest  # noqa: PLW0603 - one clock for the process, as for `tick`
-    owner, low, high = memory(array)
-    key = id(owner)
     with _writing:  # else a thread could set the clock back
-        entry = _log.get(key)
-        if entry is None or entry[0]() is not owner:
-            entry = _log[key] = (weakref.ref(owner, lambda _: _log.pop(key, None)), {})
-        entry[1][low, high] = newest = tick()
+        newest = now = tick()
+        for array in arrays:
+            owner, low, high = memory(array)
+            entry = _log.get(id(owner))
+            if entry is None or entry[0]() is not owner:
+                entry = _log[id(owner)] = (weakref.ref(owner, partial(_forget, id(owner))), {})
+            entry[1][low, high] = now
+
+
+def _forget(key: int, _: Any) -> None:
+    """Drop what was logged of memory that is gone, unless its number stands for other memory already."""
+    entry = _log.get(key)
+    if entry is not None and entry[0]() is None:
+        del _log[key]
 
 
 def written(array: Array) -> int:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from math import sqrt
 from typing import Any, ClassVar
 
 from minigrad.backend import Array
-from minigrad.kernels.compiled import loading
 from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.options import Options, at_least_zero, betas
 from minigrad.optim.slots import zeros_like
@@ -121,11 +118,8 @@ class Adam(Optimizer):
             xp.multiply(p, shrink, p)
         xp.subtract(p, t, p)
 
-    def fused(self, arrays: dict[str, Array], options: Options) -> Callable[..., None]:
-        p, amsgrad = arrays["p"], options["amsgrad"]
-        run = loading.loops("updates", "adam", p.size >= loading.PARALLEL_FROM, bool(options["weight_decay"]),
-                            self.decoupled, amsgrad, options["maximize"])
-        return partial(run, p, arrays["exp_avg"], arrays["exp_avg_sq"], arrays["max_exp_avg_sq"] if amsgrad else p)
+    def loop(self, options: Options) -> tuple[Any, ...]:
+        return "adam", bool(options["weight_decay"]), self.decoupled, options["amsgrad"], options["maximize"]
 
 
 class AdamW(Adam):

@@ -11,7 +11,6 @@ import numpy as np
 
 from minigrad.backend import Array, device_of, is_array, namespace
 from minigrad.errors import ArgumentError, DeviceError, DtypeError, GraphError, ShapeError
-from minigrad.kernels.compiled import loading
 from minigrad.modes import KERNEL_TIERS, current, enable_grad
 from minigrad.optim import checkpoint
 from minigrad.optim.options import LABELS, Options, as_groups, as_parameters, described
@@ -109,12 +108,12 @@ class Optimizer(ABC):
                options: Options, numbers: tuple[Any, ...]) -> None:
         """Update one parameter, or a block of it, in place."""
 
-    def fused(self, arrays: dict[str, Array], options: Options) -> Callable[..., None] | None:
-        """The same update of a whole parameter in one pass, by a compiled loop; None where there is none.
+    def loop(self, options: Options) -> tuple[Any, ...] | None:
+        """The compiled loop that makes the whole update in one pass: its name and what it is compiled for.
 
-        A subclass may offer it: a function of the gradient and the numbers. `arrays` has the parameter ``"p"`` and its
-        state as vectors of float32, in the order of their memory; so will the gradient be. The outcome has to be that
-        of `update`.
+        A subclass may have one, in `minigrad.kernels.compiled.updates`: a function of the parameter, the arrays of its
+        state in the order of `arrays` (the parameter again for one that is absent), the gradient, all of them vectors
+        of float32 in the order of their memory, and the numbers. The outcome has to be that of `update`.
         """
         return None
 
@@ -199,7 +198,9 @@ class Optimizer(ABC):
             with enable_grad():
                 loss = closure()
         shared: dict[Any, tuple[Any, ...]] = {}
-        for slot, array, gradient, settings in self._ready():
+        ready = self._ready()
+        wrote(*[array for _, array, _, _ in ready])  # first: a write that is interrupted is a write
+        for slot, array, gradient, settings in ready:
             options = settings[0]
             if slot.array is not array or slot.settings is not settings:
                 self._prepare(slot, array, settings)
@@ -274,12 +275,10 @@ class Optimizer(ABC):
         if incomplete or slot.array is not array:
             slot.bind(array, self._scratch)
         slot.settings = settings
-        flat = slot.flat() if loading.INSTALLED else None
-        slot.fused = None if flat is None else self.fused(flat, options)
+        slot.choose(self.loop(options), self.arrays)
 
     def _write(self, slot: Slot, gradient: Array, options: Options, numbers: tuple[Any, ...]) -> None:
-        """Update one parameter block by block. It is logged first: an interrupted write is a write."""
-        wrote(slot.array)
+        """Update one parameter, by a compiled loop or block by block."""
         if slot.fused is not None and gradient.strides == slot.array.strides and current().kernels == FUSED:
             slot.fused(flattened(gradient), *numbers)
             return

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from minigrad.backend import Array
 from minigrad.errors import ArgumentError
-from minigrad.kernels.compiled import loading
 from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.options import Options, at_least_zero, finite
 from minigrad.optim.slots import zeros_like
@@ -109,8 +106,6 @@ class SGD(Optimizer):
             g = xp.add(g, xp.multiply(b, momentum, t), s) if options["nesterov"] else b
         xp.subtract(p, xp.multiply(g, lr, t), p)
 
-    def fused(self, arrays: dict[str, Array], options: Options) -> Callable[..., None]:
-        flags = tuple(bool(options[name]) for name in ("weight_decay", "momentum", "dampening", "nesterov", "maximize"))
-        p = arrays["p"]
-        run = loading.loops("updates", "sgd", p.size >= loading.PARALLEL_FROM, *flags)
-        return partial(run, p, arrays["momentum_buffer"] if flags[1] else p)
+    def loop(self, options: Options) -> tuple[Any, ...]:
+        flags = ("weight_decay", "momentum", "dampening", "nesterov", "maximize")
+        return "sgd", *(bool(options[name]) for name in flags)

@@ -8,11 +8,13 @@ of the parameter along the axis with the largest stride, so every memory order i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minigrad.backend import Array, accumulation_dtype, device_of, is_array, namespace, transfer
+from minigrad.kernels.compiled import loading
 
 __all__ = ["Block", "Scratch", "Slot", "flattened", "following", "laid_out", "zeros_like"]
 
@@ -77,19 +79,21 @@ class Slot:
     settings : of its group, those that the state was made for
     state : what the optimizer remembers of the parameter, arrays and numbers
     blocks : the pieces in which it is updated
-    fused : the update of all of it in one pass by a compiled loop; None where there is none
+    loop : the compiled loop that `fused` runs, with what it was compiled for
+    fused : the update of all of it in one pass, from a gradient and numbers; None where there is none
     kind : dtype and device of the numbers in the formula, as a key
     half : the update is computed in float32 and rounded once
     first : the state has served no update yet
     """
 
-    __slots__ = ("array", "settings", "state", "blocks", "fused", "kind", "half", "first")
+    __slots__ = ("array", "settings", "state", "blocks", "loop", "fused", "kind", "half", "first")
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         self.array: Array = None
         self.settings: Any = None
         self.state: dict[str, Any] = {} if state is None else state
         self.blocks: tuple[Block, ...] = ()
+        self.loop: Any = None
         self.fused: Callable[..., None] | None = None
         self.kind = ("", np.dtype(np.float32))
         self.half = False
@@ -97,7 +101,7 @@ class Slot:
 
     def bind(self, array: Array, scratch: Scratch) -> None:
         """Cut blocks from the elements of the parameter and from its state, which follows to its dtype and device."""
-        self.array = array
+        self.array, self.loop, self.fused = array, None, None
         self.state.update({name: following(held, array) for name, held in self.state.items() if is_array(held)})
         on_cpu = isinstance(array, np.ndarray)
         self.kind = ("cpu" if on_cpu else "gpu", accumulation_dtype(array.dtype))
@@ -105,13 +109,19 @@ class Slot:
         cuts = _cuts(array, CPU_BLOCK if on_cpu else GPU_BLOCK)
         self.blocks = tuple([self._block(cut, scratch) for cut in cuts])
 
-    def flat(self) -> dict[str, Array] | None:
-        """Parameter ("p") and state as vectors, in the order of their memory; None if one cannot be, or not alike."""
-        arrays = {"p": self.array, **{name: held for name, held in self.state.items() if is_array(held)}}
-        if all(isinstance(a, np.ndarray) and a.dtype == np.float32 and a.flags.forc and a.strides == self.array.strides
-               for a in arrays.values()):
-            return {name: flattened(a) for name, a in arrays.items()}
-        return None
+    def choose(self, loop: tuple[Any, ...] | None, names: tuple[str, ...]) -> None:
+        """Have `fused` run a loop of `minigrad.kernels.compiled.updates` on all of it, if that is possible."""
+        if loop == self.loop:
+            return
+        self.loop, self.fused = loop, None
+        arrays = [self.array, *(self.state.get(name, self.array) for name in names)]
+        if loop is None or not loading.INSTALLED or not all(
+                isinstance(a, np.ndarray) and a.dtype == np.float32 and a.flags.forc and a.strides == self.array.strides
+                for a in arrays):
+            return
+        name, *flags = loop
+        run = loading.loops("updates", name, self.array.size >= loading.PARALLEL_FROM, *flags)
+        self.fused = partial(run, *map(flattened, arrays))
 
     def _block(self, cut: Any, scratch: Scratch) -> Block:
         if cut is None:
