@@ -8,7 +8,7 @@ the forward pass, so the same order serves every derivative of every order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heappushpop
 from typing import Any
 
 from minigrad import versions
@@ -148,8 +148,12 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
     observers = mode.observers
     token = enter(mode.replace(recording=create_graph))
     try:
-        while heap:
-            node = heappop(heap)[1]
+        fresh: Node | None = None  # found last and not queued yet: in a chain it is the next, and no queue is needed
+        while heap or fresh is not None:
+            if fresh is None:
+                node = heappop(heap)[1]
+            else:
+                node, fresh = heappushpop(heap, (-fresh.seq, fresh))[1] if heap else fresh, None
             n_out = node.op.n_out
             gradients = [pending.pop(node, None)]
             if n_out > 1:
@@ -184,11 +188,13 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
                     pending[edge] = pending[edge] + gradient  # never in place: one array may be filed twice
                     continue
                 pending[edge] = gradient
+                if edge.__class__ is tuple:
+                    edge = edge[0]
+                    ported.add(edge)
                 if edge.__class__ is Node:
-                    heappush(heap, (-edge.seq, edge))
-                elif edge.__class__ is tuple:
-                    ported.add(edge[0])
-                    heappush(heap, (-edge[0].seq, edge[0]))
+                    if fresh is not None:
+                        heappush(heap, (-fresh.seq, fresh))
+                    fresh = edge
         for leaf, gradient in pending.items():
             live = watched and gradient is not None
             arrived[leaf] = _hooked(leaf, gradient, wrap, create_graph, None) if live else gradient
