@@ -105,7 +105,7 @@ def test_the_connections_are_seen_with_an_example():
         assert isinstance(folded.norm, BatchNorm2d if both else Identity)
         np.testing.assert_allclose(folded(Tensor(x)).numpy(), model(Tensor(x)).numpy(), rtol=1e-10, atol=1e-12)
         assert [f.reason for f in folds(model)] == [
-            "it is in no Sequential: pass an example input to see what feeds it"] * 2
+            "the order of calls is known in a Sequential alone: pass an example input to see what feeds it"] * 2
 
 
 def shared_layer():
@@ -125,7 +125,7 @@ REFUSED = {
                       "1: it has no running statistics"),
     "not linear": (lambda: Sequential(Linear(3, 3), ReLU(), BatchNorm1d(3)), "2: it follows ReLU, which is not linear"),
     "first": (lambda: Sequential(BatchNorm1d(3), Linear(3, 3)), "0: nothing linear stands before it .*padding"),
-    "alone": (lambda: BatchNorm1d(3), "BatchNorm1d: it is in no Sequential"),
+    "alone": (lambda: BatchNorm1d(3), "BatchNorm1d: the order of calls is known in a Sequential alone"),
     "channels": (lambda: Sequential(Linear(3, 4), BatchNorm1d(3)), "3 channels and the layer before it gives 4"),
     "shared layer": (shared_layer, "1: .*used in several places.*; 3: .*used in several places"),
     "shared parameter": (shared_parameter, "1: .*shares a parameter"),
