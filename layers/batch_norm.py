@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minigrad import ops
-from minigrad.backend import Array, Device, accumulation_dtype, as_array
+from minigrad.backend import Array, Device, accumulation_dtype, as_array, parameter_dtype
 from minigrad.errors import ArgumentError, ShapeError, StateError
 from minigrad.functional.arguments import whole_number
 from minigrad.layers.normalization import Normalization
@@ -53,7 +53,7 @@ class Tracked(Normalization):
         self.frozen = False
         self._trained_before: tuple[bool, bool] = (True, True)
         self._add_parameters((num_features,), affine, affine and bias, device, dtype)
-        wide = accumulation_dtype(dtype)
+        wide = accumulation_dtype(parameter_dtype(dtype))
         starts = {"running_mean": np.zeros(num_features, wide), "running_var": np.ones(num_features, wide),
                   "num_batches_tracked": np.zeros((), np.int64)}
         for name, start in starts.items():

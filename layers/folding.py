@@ -197,8 +197,9 @@ def folds(model: Module, *inputs: Any) -> list[Folding]:
                     connection = "it, or the layer before it, is used in several places or shares a parameter"
                 reason = _reason(norm, previous, connection)
             else:
-                previous, reason = None, ("it was not called" if inputs else
-                                          "the order of calls is known in a Sequential alone: pass an example input to see what feeds it")
+                previous, reason = None, (
+                    "it was not called" if inputs else
+                    "the order of calls is known in a Sequential alone: pass an example input to see what feeds it")
             result.append(Folding(name, names[previous] if previous in names and not reason else "", reason))
     return result
 

@@ -122,6 +122,9 @@ class _Run:
     def opened(self, tensors: Any) -> tuple[Any, ...]:
         """Run again, in the graph around it: the operations that the one on the graph stands for."""
         self._check_fixed()
+        if any(given.data is not tensor.data for given, tensor in zip(tensors[self.held :], self.live)):
+            raise GraphError(f"recompute of {self.title}", got="a parameter that has changed, or another in its place",
+                             wanted="those of the first run")
         with replayed(self.random), switch(recomputing=True):
             outputs = self.call(tensors[: self.held])
         return tuple(y for y in _several(outputs) if is_floating(y.dtype))

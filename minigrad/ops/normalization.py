@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, astype, is_floating, namespace
+from minigrad.backend import accumulation_dtype, astype, is_array, is_floating, namespace
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.op import Op, apply, inputs, outputs, value
 from minigrad.ops.arithmetic import where as _where
@@ -285,8 +285,9 @@ def _last_axes(where: str, x: Any, normalized_shape: int | Sequence[int]) -> tup
 def _mask(where: str, x: Any, mask: Any, without: tuple[int, ...]) -> Any:
     """A mask as an array that broadcasts against x: of x's rank, or of its shape without the axes `without`."""
     mask = value(mask)
-    if mask.dtype != bool:
-        raise DtypeError(where, got=f"mask of dtype {mask.dtype}", wanted="bool", hint="Write mask != 0")
+    if not is_array(mask) or mask.dtype != bool:
+        got = f"mask of dtype {mask.dtype}" if is_array(mask) else f"mask of type {type(mask).__name__}"
+        raise DtypeError(where, got=got, wanted="an array of bool", hint="Write mask != 0")
     short = tuple(n for i, n in enumerate(x.shape) if i not in without)
     if tuple(mask.shape) == short:
         mask = reshape(mask, tuple(1 if i in without else n for i, n in enumerate(x.shape)))
@@ -346,11 +347,10 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5,
     if mask is None:
         _refuse_single("batch_norm", x, math.prod(x.shape) // max(channels, 1))
         y, mean, variance, rstd = apply(BatchNorm(axes, shape, eps), x, weight, bias)
-        return y, mean, variance, rstd
-    mask = _mask("batch_norm", x, mask, (1,))
-    per_channel = counts(mask, x.shape, axes)
-    _refuse_single("batch_norm", x, int(namespace(mask).min(per_channel)) if channels else 0)
-    y, mean, variance, rstd = apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask)
+    else:
+        mask = _mask("batch_norm", x, mask, (1,))
+        _refuse_single("batch_norm", x, int(counts(mask, x.shape, axes).min()) if channels else 0)
+        y, mean, variance, rstd = apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask)
     return y, mean, variance, rstd
 
 

@@ -141,6 +141,42 @@ def test_blocks_nest_and_the_innermost_that_includes_a_layer_decides():
     assert mg.modes.current().statistics == ()
 
 
+def test_what_a_training_step_commits_goes_to_the_block_around_it():
+    norm, plain, x = BatchNorm1d(3), BatchNorm1d(3), draw(6, 3)
+
+    def step(norm):
+        with accumulate_statistics(norm):
+            norm(Tensor(x[:2]))
+            norm(Tensor(x[2:]))
+
+    with frozen_statistics():
+        step(norm)
+    assert norm.num_batches_tracked.item() == 0
+    with withhold_statistics(norm) as held:
+        step(norm)
+    assert norm.num_batches_tracked.item() == 0
+    plain(Tensor(x))
+    held.commit()
+    assert_same(statistics(norm), statistics(plain), rtol=1e-6)
+    assert norm.num_batches_tracked.item() == 1
+    with withhold_statistics(norm) as held:
+        step(norm)
+    held.drop()
+    held.commit()
+    assert norm.num_batches_tracked.item() == 1
+
+
+def test_blocks_inside_themselves_and_each_other():
+    first, second, third = (BatchNorm1d(3) for _ in range(3))
+    a, b = accumulate_statistics(first), accumulate_statistics(second)
+    with a, b, a:
+        for norm in (first, second, third):
+            norm(Tensor(draw(4, 3)))
+        assert [n.num_batches_tracked.item() for n in (first, second, third)] == [0, 0, 1]
+    assert [n.num_batches_tracked.item() for n in (first, second, third)] == [1, 1, 1]
+    assert mg.modes.current().statistics == ()
+
+
 def test_one_block_may_be_entered_several_times():
     norm = BatchNorm1d(3, momentum=1.0, dtype=np.float64)
     x = draw(8, 3)
@@ -349,6 +385,8 @@ def test_recalibration_refusals():
         recalibrate(BatchNorm1d(3), [])
     with pytest.raises(ArgumentError, match="without running statistics"):
         recalibrate(Linear(3, 3), [draw(4, 3)])
+    with pytest.raises(StateError, match="no finite statistics for the model"):
+        recalibrate(BatchNorm1d(3), [np.zeros((0, 3))])
     model = Sequential(BatchNorm1d(3), BatchNorm1d(3))
     with pytest.raises(StateError, match="no finite statistics for 1"):
         recalibrate(model, [Tensor(draw(4, 3))], forward=model[0])
@@ -383,6 +421,9 @@ def test_keras_conventions():
     unbiased = layers.batch_norm_from_keras(mean, variance, count=4)
     np.testing.assert_allclose(unbiased.running_var.numpy(), variance * 4 / 3, rtol=1e-6)
     assert not unbiased.affine
+    shifted = layers.batch_norm_from_keras(mean, variance, beta=beta)  # scale=False: γ stays 1
+    assert [p.requires_grad for p in (shifted.weight, shifted.bias)] == [False, True]
+    np.testing.assert_array_equal(shifted.weight.numpy(), 1)
     np.testing.assert_allclose(layers.batch_norm_to_keras(unbiased, 4)["moving_variance"], variance, rtol=1e-6)
 
 

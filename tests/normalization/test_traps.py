@@ -436,8 +436,21 @@ def test_25_too_few_that_count():
             layers.BatchNorm1d(3)(Tensor(np.ones((4, 3, 5))), mask)
     with pytest.raises(ShapeError, match="mask of shape"):
         ops.batch_norm(np.ones((4, 3, 5)), mask=np.ones((4, 3), bool))
-    with pytest.raises(TypeError, match="bool"):
-        ops.layer_norm(np.ones((4, 3)), 3, mask=np.ones((4, 3)))
+    for mask, what in ((np.ones((4, 3)), "dtype float64"), ([True] * 4, "type list")):
+        with pytest.raises(TypeError, match=f"mask of {what}; wanted an array of bool"):
+            ops.layer_norm(np.ones((4, 3)), 3, mask=mask)
+
+
+def test_25_a_mask_counts_beyond_what_half_precision_holds():
+    """Gradients of the statistics, 1/m and 2(x − μ)/m: a sum of 70,000 ones is infinite in float16."""
+    x, mask = np.full((70_000, 1), 100.0, np.float16), np.arange(70_000) > 0
+    x[::2] = -100
+    gx = []
+    for leaf in (Tensor(x, requires_grad=True), Tensor(x.astype(np.float64), requires_grad=True)):
+        _, mean, variance, _ = ops.batch_norm(leaf, mask=mask)
+        gx.append(mg.grad((mean.sum() + variance.sum()), leaf)[0].numpy())
+    assert relative(*gx) <= 1e-3
+    assert np.abs(gx[1]).max() > 1e-3
 
 
 # ------------------------------------------------------------------ the rest
