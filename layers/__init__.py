@@ -54,7 +54,7 @@ from minigrad.layers.convolution import (
 )
 from minigrad.layers.dropout import Dropout
 from minigrad.layers.embedding import Embedding
-from minigrad.layers.folding import FoldedFeatures, Folding, fold, folds
+from minigrad.layers.folding import Folding, fold, folds
 from minigrad.layers.linear import Linear
 from minigrad.layers.loss import (
     BCELoss,
@@ -99,8 +99,7 @@ __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "BCELoss",
     "BCEWithLogitsLoss", "BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Buffer", "Conv1d", "Conv2d",
     "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "CrossEntropyLoss", "Discrepancy", "Dropout",
-    "ELU", "Embedding", "Flatten", "Fold", "FoldedFeatures", "Folding", "GELU", "GRU", "GRUCell", "GroupNorm", "Hardtanh",
-    "HuberLoss",
+    "ELU", "Embedding", "Flatten", "Fold", "Folding", "GELU", "GRU", "GRUCell", "GroupNorm", "Hardtanh", "HuberLoss",
     "Identity", "InstanceNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "InstanceStatsUpdate",
     "KLDivLoss", "L1Loss", "LSTM", "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "LoadedKeys", "LocalResponseNorm",
     "LogSigmoid", "LogSoftmax", "MSELoss", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Mish", "Module", "ModuleList",
