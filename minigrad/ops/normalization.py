@@ -66,7 +66,26 @@ class _Family(Op):
         """Whether input i is known to have been None, for `minigrad.expansion`, which finds no array for it."""
         return i in (1, 2) and self._parameter == ()
 
-    def _through_y(self, gy, xhat, weight, rstd, mask=None):
+    def _gradients(self, x, weight, mean, rstd, mask, needs, gy, gmean, gvariance, grstd):
+        """gx, gγ and gβ by the formulas at the head of this file; μ is None where nothing is centred."""
+        gx = gweight = gbias = None
+        if gy is not None:
+            gy = kept_where(cast(gy, accumulation_dtype(value(gy).dtype)), mask)
+            if needs[0] or needs[1]:
+                wide = cast(x, rstd.dtype)
+                xhat = kept_where(wide * rstd if mean is None else normalize(wide, mean, rstd), mask)
+            if needs[0]:
+                gx = self._through_y(gy, xhat, weight, rstd, mask)
+            if needs[1]:
+                gweight = self._to_parameter(gy * xhat)
+            if needs[2]:
+                gbias = self._to_parameter(gy)
+        if needs[0]:
+            gx = self._through_statistics(gx, x, mean, rstd, mask, gmean, gvariance, grstd)
+            gx = gx if gx is None else cast(kept_where(gx, mask), value(x).dtype)
+        return gx, gweight, gbias
+
+    def _through_y(self, gy, xhat, weight, rstd, mask):
         """r·(ĝ − ⟨ĝ⟩ − x̂·⟨ĝ·x̂⟩), without ⟨ĝ⟩ where nothing is centred: symmetric in ĝ, and the whole family's."""
         xp = namespace(gy)
         k = share(gy, self.axes, mask)
@@ -117,21 +136,7 @@ class Normalization(_Family):
     def backward(self, saved, needs, gy, gmean, gvariance, grstd):
         x, weight, mean, rstd, *masked = saved
         mask = masked[0] if masked else None
-        gx = gweight = gbias = None
-        if gy is not None:
-            gy = kept_where(cast(gy, accumulation_dtype(value(gy).dtype)), mask)
-            if needs[0] or needs[1]:
-                xhat = kept_where(normalize(cast(x, mean.dtype), mean, rstd), mask)
-            if needs[0]:
-                gx = self._through_y(gy, xhat, weight, rstd, mask)
-            if needs[1]:
-                gweight = self._to_parameter(gy * xhat)
-            if needs[2]:
-                gbias = self._to_parameter(gy)
-        if needs[0]:
-            gx = self._through_statistics(gx, x, mean, rstd, mask, gmean, gvariance, grstd)
-            gx = gx if gx is None else cast(kept_where(gx, mask), value(x).dtype)
-        return (gx, gweight, gbias, None)[: len(needs)]
+        return (*self._gradients(x, weight, mean, rstd, mask, needs, gy, gmean, gvariance, grstd), None)[: len(needs)]
 
 
 class BatchNorm(Normalization):
@@ -191,21 +196,7 @@ class RMSNorm(_Family):
 
     def backward(self, saved, needs, gy, gsquare, grstd):
         x, weight, rstd = saved
-        gx = gweight = gbias = None
-        if gy is not None:
-            gy = cast(gy, accumulation_dtype(value(gy).dtype))
-            if needs[0] or needs[1]:
-                xhat = cast(x, rstd.dtype) * rstd
-            if needs[0]:
-                gx = self._through_y(gy, xhat, weight, rstd)
-            if needs[1]:
-                gweight = self._to_parameter(gy * xhat)
-            if needs[2]:
-                gbias = self._to_parameter(gy)
-        if needs[0]:
-            gx = self._through_statistics(gx, x, None, rstd, None, None, gsquare, grstd)
-            gx = gx if gx is None else cast(gx, value(x).dtype)
-        return gx, gweight, gbias
+        return self._gradients(x, weight, None, rstd, None, needs, gy, None, gsquare, grstd)
 
 
 class BatchNormInference(Op):
