@@ -109,12 +109,18 @@ class InstanceStatsUpdate(StatsUpdate):
     examples: int = 1
 
     def merged(self, other: StatsUpdate) -> StatsUpdate:
-        """The averages over the examples of both batches. `count` is taken from the first."""
+        """The averages over the examples of both batches, of the unbiased variance where their lengths differ.
+
+        `count` is taken from the first, and the variance is such that `applied` makes it that average.
+        """
         assert isinstance(other, InstanceStatsUpdate)
         n = self.examples + other.examples
-        part = other.examples / n
+        part, biased = other.examples / n, other.variance
+        if other.count != self.count:
+            m, own = other.count, self.count
+            biased = astype(biased, np.float64) * (m / (m - 1) * (own - 1) / own)
         mean, variance = (astype(a, np.float64) * (1 - part) + b * part
-                          for a, b in ((self.mean, other.mean), (self.variance, other.variance)))
+                          for a, b in ((self.mean, other.mean), (self.variance, biased)))
         return InstanceStatsUpdate(mean, variance, self.count, n)
 
 

@@ -83,6 +83,17 @@ def test_instance_statistics_are_averaged_over_the_examples():
     assert (merged.mean.item(), merged.variance.item(), merged.examples, merged.count) == (3.0, 6.0, 3, 5)
 
 
+def test_instance_statistics_of_different_lengths():
+    norm = InstanceNorm1d(3, track_running_stats=True, momentum=1.0, dtype=np.float64)
+    parts = draw(2, 3, 4), draw(3, 3, 9), draw(1, 3, 2)
+    with accumulate_statistics(norm):
+        for part in parts:
+            norm(Tensor(part))
+    for found, each in ((norm.running_mean, [p.mean(2) for p in parts]),
+                        (norm.running_var, [p.var(2, ddof=1) for p in parts])):
+        np.testing.assert_allclose(found.numpy(), np.concatenate(each).mean(0), rtol=1e-13)
+
+
 # ------------------------------------------------------------------ ledgers
 
 

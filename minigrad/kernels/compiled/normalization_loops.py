@@ -4,7 +4,8 @@ A channel (or a strip of columns, or a row) stays in the cache of one core while
 variance, and to be written. Sums over a short stretch are taken in float32, which lets them use vector registers; the
 stretches are added in float64. All sums are of x − s, s the first value of the set: a set of equal values gives
 exactly that value, and a large mean takes no digits away. The variance is refined: squares about the mean rounded to
-float32, and a correction for what the rounding left. Sets whose squares overflow are done again in float64.
+float32, and a correction for what the rounding left. Sets whose squares, or products with gradients, overflow are done
+again in float64.
 
 numba lets additions be reordered in the loops (`reassoc`), which is what vector registers need, but neither assumes
 that numbers are finite nor replaces a division.
@@ -80,6 +81,15 @@ def dots(v, g, near):
     return f64(total), f64(product)
 
 
+@numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
+def wide_dots(v, g, near):
+    """Σ g·(v − near) where float32 overflows."""
+    product = 0.0
+    for i in range(v.shape[0]):
+        product += f64(g[i]) * (f64(v[i]) - f64(near))
+    return product
+
+
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True, nogil=True, inline="never")
 def combined(v, g, near, slope, b, a, out):
     """out = (g + (v − near)·slope + b)·a: r² would underflow at |x| of 1e20, so r is multiplied twice."""
@@ -139,6 +149,10 @@ def planes(parallel):
                 s, p = dots(x[n, c], gy[n, c], mean[c])
                 total += s
                 product += p
+            if not abs(product) < HUGE:
+                product = 0.0
+                for n in range(count):
+                    product += wide_dots(x[n, c], gy[n, c], mean[c])
             r = f64(rstd[c])
             product *= r
             gbias[c] = total
@@ -242,6 +256,8 @@ def backward_strip(x, gy, weight, mean, rstd, gx, gweight, gbias):
     for n in range(0, count, STRETCH):
         column_dots(x[n : n + STRETCH], gy[n : n + STRETCH], mean, product, total)
     for c in range(width):
+        if not abs(product[c]) < HUGE:
+            product[c] = wide_dots(x[:, c], gy[:, c], mean[c])
         r = f64(rstd[c])
         gbias[c] = total[c]
         gweight[c] = product[c] * r
