@@ -554,10 +554,12 @@ def test_36_empty_inputs(name, shape):
     assert y.shape == shape
     (g,) = mg.grad(y, leaf, np.zeros(shape), create_graph=True)
     assert g.shape == shape
-    norm = layers.InstanceNorm1d(4, track_running_stats=True)
-    norm(leaf)
-    assert norm.num_batches_tracked.item() == 0
-    assert layers.BatchNorm1d(4)(leaf, np.ones((shape[0], shape[2]), bool)).shape == shape
+    mask = np.ones((shape[0], shape[2]), bool)
+    for norm, given in ((layers.InstanceNorm1d(4, track_running_stats=True), (leaf,)), (layers.BatchNorm1d(4), (leaf,)),
+                        (layers.BatchNorm1d(4), (leaf, mask))):
+        before = statistics(norm)
+        assert norm(*given).shape == shape
+        assert_same(statistics(norm), before)  # nothing is said, so nothing is counted
 
 
 LAYOUTS = {
@@ -591,7 +593,12 @@ def test_38_one_channel():
     norm = layers.BatchNorm1d(1, dtype=np.float64)
     np.testing.assert_allclose(norm(Tensor(x)).numpy(), wanted, rtol=1e-11)
     np.testing.assert_allclose(norm(Tensor(x), np.ones((4, 5), bool)).numpy(), wanted, rtol=1e-11)
+    for mask in (None, np.ones((4, 5), bool), PADDED):
+        with layers.withhold_statistics(norm) as held:
+            norm(Tensor(x), mask)
+        update, _ = held.updates[norm]
+        assert update.mean.shape == update.variance.shape == (1,)
     assert norm.eval()(Tensor(x), PADDED).shape == x.shape
-    assert all(b.shape in ((1,), ()) for b in norm.buffers())
+    assert norm.running_mean.shape == norm.running_var.shape == (1,)
     np.testing.assert_allclose(ops.group_norm(x, 1), ref.instance_norm(x)[0], rtol=1e-11)
     np.testing.assert_allclose(layers.InstanceNorm1d(1)(Tensor(x)).numpy(), ref.instance_norm(x)[0], rtol=1e-11)
