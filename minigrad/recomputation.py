@@ -197,7 +197,7 @@ def recompute(function: Callable[..., Any], *arguments: Any, **options: Any) -> 
 
     Notes
     -----
-    Observers hear the first run, and see it as one operation with a gradient.
+    Observers hear the first run, and see it as one operation with a gradient; `minigrad.expansion.expand` opens that.
 
     References
     ----------

@@ -571,19 +571,17 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])  # compiled kernels serve the first
 @pytest.mark.parametrize("layout", LAYOUTS)
 @member
-def test_37_layouts(name, layout):
-    view, gy = LAYOUTS[layout](RNG.normal(size=(4, 4, 5))), LAYOUTS["fortran"](RNG.normal(size=(4, 4, 5)))
+def test_37_layouts(name, layout, dtype):
+    view, gy = (LAYOUTS[way](RNG.normal(size=(4, 4, 5)).astype(dtype)) for way in (layout, "fortran"))
     assert not view.flags.c_contiguous
-    found = both(MEMBERS[name], view, gy)
-    wanted = both(MEMBERS[name], np.array(view, order="C"), np.array(gy, order="C"))
-    for f, w in zip(found, wanted):
-        assert relative(f, w) <= 1e-12
-    mask = PADDED[:, ::-1]
-    for f, w in zip(both(lambda x: ops.batch_norm(x, mask=mask)[0], view, gy),
-                    both(lambda x: ops.batch_norm(x, mask=mask.copy())[0], np.array(view, order="C"), gy)):
-        assert relative(f, w) <= 1e-12
+    mask, bound = PADDED[:, ::-1], 1e-12 if dtype is np.float64 else 1e-5
+    for function, same in ((MEMBERS[name], MEMBERS[name]), (lambda x: ops.batch_norm(x, mask=mask)[0],
+                                                            lambda x: ops.batch_norm(x, mask=mask.copy())[0])):
+        for f, w in zip(both(function, view, gy), both(same, np.array(view, order="C"), np.array(gy, order="C"))):
+            assert relative(f, w) <= bound
 
 
 def test_38_one_channel():
