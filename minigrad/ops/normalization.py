@@ -294,14 +294,22 @@ def counts(mask: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
     return xp.sum(astype(xp.broadcast_to(mask, shape), np.int64), axis=axes)
 
 
+#: By function: of what there has to be more than one value, and what to do else.
+SETS = {
+    "batch_norm": ("channel in training",
+                   "Drop a last batch of one (drop_last=True), call .eval(), or use layer_norm or group_norm"),
+    "instance_norm": ("channel of an example", "For maps of one place use layer_norm or group_norm"),
+    "group_norm": ("group", "Use fewer groups"),
+}
+
+
 def _refuse_single(where: str, x: Any, fewest: int) -> None:
     """Statistics of one value say nothing: its variance is 0. An empty input passes."""
     if fewest <= 1 and math.prod(x.shape):
+        kind, remedy = SETS[where]
         raise ShapeError(
-            where, got=f"input of shape {tuple(x.shape)} with {fewest} values to take statistics of",
-            wanted="more than one value per channel in training",
-            hint="Drop a last batch of one (drop_last=True), switch to evaluation (.eval()), or use layer_norm "
-                 "or group_norm")
+            where, got=f"input of shape {tuple(x.shape)} with {fewest or 'no'} value to take statistics of",
+            wanted=f"more than one value per {kind}", hint=remedy)
 
 
 # ------------------------------------------------------------------ the functions

@@ -83,10 +83,11 @@ def dots(v, g, near):
 
 @numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
 def wide_dots(v, g, near):
-    """Σ g·(v − near) where float32 overflows."""
+    """Σ g·(v − near) over two axes, where float32 overflows."""
     product = 0.0
-    for i in range(v.shape[0]):
-        product += f64(g[i]) * (f64(v[i]) - f64(near))
+    for n in range(v.shape[0]):
+        for i in range(v.shape[1]):
+            product += f64(g[n, i]) * (f64(v[n, i]) - f64(near))
     return product
 
 
@@ -150,13 +151,10 @@ def planes(parallel):
                 total += s
                 product += p
             if not abs(product) < HUGE:
-                product = 0.0
-                for n in range(count):
-                    product += wide_dots(x[n, c], gy[n, c], mean[c])
+                product = wide_dots(x[:, c], gy[:, c], mean[c])
             r = f64(rstd[c])
             product *= r
-            gbias[c] = total
-            gweight[c] = product
+            gbias[c], gweight[c] = total, product
             slope, b, a = f32(-product / m * r), f32(-total / m), f32(r * weight[c])
             for n in range(count):
                 combined(x[n, c], gy[n, c], mean[c], slope, b, a, gx[n, c])
@@ -257,7 +255,7 @@ def backward_strip(x, gy, weight, mean, rstd, gx, gweight, gbias):
         column_dots(x[n : n + STRETCH], gy[n : n + STRETCH], mean, product, total)
     for c in range(width):
         if not abs(product[c]) < HUGE:
-            product[c] = wide_dots(x[:, c], gy[:, c], mean[c])
+            product[c] = wide_dots(x[:, c : c + 1], gy[:, c : c + 1], mean[c])
         r = f64(rstd[c])
         gbias[c] = total[c]
         gweight[c] = product[c] * r
