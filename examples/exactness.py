@@ -57,6 +57,12 @@ def _evaluated(f: Any, x: Any, w: Any, b: Any) -> Any:
     return (x - 0.3) / (2 + EPS) ** 0.5 * w.reshape((1, -1, 1)) + b.reshape((1, -1, 1))
 
 
+def _local_response(f: Any, x: Any, w: Any, b: Any) -> Any:
+    """The mean over three channels as a matrix of thirds."""
+    window = f.tensor((np.eye(4) + np.eye(4, k=1) + np.eye(4, k=-1)) / 3).detach()
+    return x / (2.0 * (window @ (x * x)) + 1.5) ** 0.75 * w.reshape((1, -1, 1)) + b.reshape((1, -1, 1))
+
+
 def _batch(training: bool) -> Callable[..., Any]:
     def function(f: Any, x: Any, w: Any, b: Any) -> Any:
         mean, variance = f.full(x.shape[1], 0.3), f.full(x.shape[1], 2.0)
@@ -75,6 +81,8 @@ MEMBERS = (
            _elementary((2,), (1, -1, 1)), (2, 2, 3), (2,)),
     Member("RMSNorm", lambda f, x, w, b: f.functional.rms_norm(x, (3,), w, EPS) + b,
            _elementary((1,), (3,), centred=False), (4, 3), (3,)),
+    Member("LocalResponseNorm", lambda f, x, w, b: f.functional.local_response_norm(x, 3, 2.0, 0.75, 1.5)
+           * w.reshape((1, -1, 1)) + b.reshape((1, -1, 1)), _local_response, (2, 4, 2), (4,)),
 )
 
 

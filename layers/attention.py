@@ -8,7 +8,7 @@ import numpy as np
 
 from minigrad import functional as F
 from minigrad import ops
-from minigrad.backend import Device, namespace
+from minigrad.backend import Device, namespace, parameter_dtype
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.functional.attention import causal_mask, weighted_attention
 from minigrad.layers import init
@@ -100,7 +100,7 @@ class MultiheadAttention(Module):
         one = self.kdim == self.vdim == embed_dim
 
         def new(wanted: bool, *shape: int) -> Parameter | None:
-            return Parameter(np.empty(shape, dtype), device=device) if wanted else None
+            return Parameter(np.empty(shape, parameter_dtype(dtype)), device=device) if wanted else None
 
         self.register_parameter("in_proj_weight", new(one, 3 * embed_dim, embed_dim))
         for name, features in (("q", embed_dim), ("k", self.kdim), ("v", self.vdim)):

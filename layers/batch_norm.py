@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minigrad import ops
-from minigrad.backend import Array, Device, accumulation_dtype, as_array
+from minigrad.backend import Array, Device, accumulation_dtype, as_array, parameter_dtype
 from minigrad.errors import ArgumentError, ShapeError, StateError
 from minigrad.functional.arguments import whole_number
 from minigrad.layers.normalization import Normalization
-from minigrad.layers.statistics import InstanceStatsUpdate, StatsUpdate, nonfinite_channels
+from minigrad.layers.statistics import InstanceStatsUpdate, StatsUpdate, deliver, nonfinite_channels
 from minigrad.modes import current, layer_path, switch
 from minigrad.op import value
 from minigrad.ops.normalization import counts
@@ -53,7 +53,7 @@ class Tracked(Normalization):
         self.frozen = False
         self._trained_before: tuple[bool, bool] = (True, True)
         self._add_parameters((num_features,), affine, affine and bias, device, dtype)
-        wide = accumulation_dtype(dtype)
+        wide = accumulation_dtype(parameter_dtype(dtype))
         starts = {"running_mean": np.zeros(num_features, wide), "running_var": np.ones(num_features, wide),
                   "num_batches_tracked": np.zeros((), np.int64)}
         for name, start in starts.items():
@@ -119,15 +119,9 @@ class Tracked(Normalization):
     # ---------------------------------------------------------------- updates
 
     def _updated_by(self, update: StatsUpdate) -> None:
-        """Hand an update to whoever receives it: the innermost ledger that includes this layer, or the layer itself."""
+        """Hand an update to whoever receives it, and tell the observers."""
         mode = current()
-        ledger = mode.statistics
-        while ledger is not None and not ledger.takes(self):
-            ledger = ledger.outer
-        if ledger is not None:
-            ledger.receive(self, update)
-        else:
-            self.commit(update)
+        deliver(self, update)
         if mode.observers:
             with switch(recording=False, observers=()):  # what they compute is neither recorded nor observed
                 for observer in mode.observers:

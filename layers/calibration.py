@@ -103,7 +103,8 @@ def recalibrate(model: Module, batches: Iterable[Any], forward: Callable[[Any], 
         raise ArgumentError("recalibrate", got="no batches", wanted="at least one")
     missed = [name for name, layer in layers.items() if layer not in held.updates]
     if missed:
-        raise StateError("recalibrate", got=f"no finite statistics for {', '.join(missed)}",
+        listed = ", ".join(name or "the model" for name in missed)
+        raise StateError("recalibrate", got=f"no finite statistics for {listed}",
                          wanted="batches that reach every layer", hint="Nothing was changed")
     held.commit(momentum=1.0, each=True)
     return count

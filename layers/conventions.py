@@ -71,7 +71,7 @@ def batch_norm_from_keras(moving_mean: Any, moving_variance: Any, gamma: Any = N
     ----------
     moving_mean, moving_variance : (C,) arrays
     gamma, beta : (C,) arrays, optional
-        None where `scale` or `center` was off.
+        None where `scale` or `center` was off. A layer with β alone has a γ of 1 that is not trained.
     momentum, epsilon : float
         As Keras has them.
     count : int, optional
@@ -92,6 +92,8 @@ def batch_norm_from_keras(moving_mean: Any, moving_variance: Any, gamma: Any = N
     for parameter, given in ((layer.weight, gamma), (layer.bias, beta)):
         if parameter is not None and given is not None:
             parameter.assign(given)
+    if layer.weight is not None and gamma is None:
+        layer.weight.requires_grad_(False)
     return layer
 
 

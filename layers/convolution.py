@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minigrad import functional as F
-from minigrad.backend import Device
+from minigrad.backend import Device, parameter_dtype
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.functional.arguments import paddings, per_axis, whole_number
 from minigrad.layers import init
@@ -51,6 +51,7 @@ class _Convolving(Module):
 
     def _parameters(self, shape: tuple[int, ...], bias: bool, device: str | Device | None, dtype: Any,
                     generator: Generator | None) -> None:
+        dtype = parameter_dtype(dtype)
         self.weight = Parameter(np.empty((*shape, *self.kernel_size), dtype), device=device)
         self.register_parameter("bias", Parameter(np.empty(self.out_channels, dtype), device=device) if bias else None)
         self.reset_parameters(generator)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad import functional as F
-from minigrad.backend import Device
+from minigrad.backend import Device, parameter_dtype
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.layers import init
 from minigrad.layers.module import Module
@@ -79,7 +79,7 @@ class Embedding(Module):
         if _weight is not None and tuple(_weight.shape) != (num_embeddings, embedding_dim):
             raise ShapeError("Embedding", got=f"a table {tuple(_weight.shape)}",
                              wanted=f"({num_embeddings}, {embedding_dim})")
-        start = np.empty((num_embeddings, embedding_dim), dtype) if _weight is None else value(_weight)
+        start = np.empty((num_embeddings, embedding_dim), parameter_dtype(dtype)) if _weight is None else value(_weight)
         self.weight = Parameter(start, requires_grad=not _freeze, device=device)
         if _weight is None:
             self.reset_parameters(generator)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.backend import astype, namespace
-from minigrad.errors import ArgumentError
+from minigrad.errors import ArgumentError, ShapeError
 from minigrad.layers.batch_norm import BatchNorm
 from minigrad.layers.containers import Identity, Sequential
 from minigrad.layers.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -27,7 +27,7 @@ from minigrad.observers import Observer, observe
 from minigrad.op import Traced
 from minigrad.tensor import Parameter
 
-__all__ = ["Folding", "fold", "folds"]
+__all__ = ["FoldedFeatures", "Folding", "fold", "folds"]
 
 #: Linear layers whose weight is (outputs, inputs, …), and those whose weight is (inputs, outputs/groups, …).
 STRAIGHT = (Linear, Conv1d, Conv2d, Conv3d)
@@ -50,6 +50,21 @@ class Folding(NamedTuple):
     path: str
     into: str
     reason: str
+
+
+class FoldedFeatures(Identity):
+    """In the place of a BatchNorm that a linear layer has taken in: returns its argument, which must be (N, C).
+
+    With more axes the normalization was over axis 1, and the features of a linear layer are the last.
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Return `x`."""
+        if x.ndim != 2:
+            raise ShapeError("FoldedFeatures", got=f"input of shape {tuple(x.shape)}",
+                             wanted="(N, C), for which alone this BatchNorm is part of the linear layer before it",
+                             hint="Use the model that was not folded, or fold it with such an example input")
+        return x
 
 
 class _Uses(Observer):
@@ -86,25 +101,24 @@ def _traced(model: Module, inputs: tuple[Any, ...]) -> _Uses:
     finally:
         for remove in removers:
             remove()
-    for y in result if isinstance(result, (tuple, list)) else (result,):
+    for y in _results(result):
         uses.takers[id(y)] = uses.takers.get(id(y), 0) + 1  # the caller
     return uses
 
 
-def _chains(module: Module) -> Iterator[list[Module]]:
-    """The layers that run one after another: those of every Sequential, with the Sequentials in it."""
-    inside = {id(child) for part in module.modules() if _is_chain(part) for child in part.children()}
-    for part in module.modules():
-        if _is_chain(part) and id(part) not in inside:
-            yield list(_flat(part))
-
-
-def _is_chain(module: Module) -> bool:
-    return isinstance(module, Sequential) and type(module).forward is Sequential.forward
+def _results(result: Any) -> Iterator[Any]:
+    """What a model returns, out of its tuples, lists and dicts."""
+    if isinstance(result, (tuple, list, dict)):
+        for part in result.values() if isinstance(result, dict) else result:
+            yield from _results(part)
+    else:
+        yield result
 
 
 def _flat(module: Module) -> Iterator[Module]:
-    if isinstance(module, Sequential) and _is_chain(module):
+    """The layers that a Sequential, with the Sequentials in it, runs one after another; else the module itself."""
+    plain = type(module).forward is Sequential.forward and not (module._hooks or module._pre_hooks)
+    if isinstance(module, Sequential) and plain:
         for child in module:
             yield from _flat(child)
     else:
@@ -126,10 +140,10 @@ def _before(model: Module, inputs: tuple[Any, ...]) -> dict[Module, tuple[Module
                     why = f"it normalizes axis 1 of {tuple(x.shape)}, and the linear layer's features are the last"
                 found[layer] = maker, why
         return found
-    for chain in _chains(model):
-        for previous, layer in zip([None, *chain], chain):
-            if isinstance(layer, BatchNorm):
-                found[layer] = previous, ""
+    chain = list(_flat(model))
+    for previous, layer in zip([None, *chain], chain):
+        if isinstance(layer, BatchNorm) and layer is not model:
+            found[layer] = previous, ""
     return found
 
 
@@ -158,6 +172,8 @@ def _reason(norm: BatchNorm, before: Module | None, connection: str) -> str:
     channels = before.out_features if isinstance(before, Linear) else before.out_channels
     if channels != norm.num_features:
         return f"it has {norm.num_features} channels and the layer before it gives {channels}"
+    if before._hooks or norm._hooks or norm._pre_hooks:
+        return "it, or the layer before it, has hooks, which may change or want what passes between them"
     return connection
 
 
@@ -168,7 +184,7 @@ def folds(model: Module, *inputs: Any) -> list[Folding]:
     ----------
     model : Module
     *inputs
-        An example of the model's inputs. Without it, only the order of layers in `Sequential` is known.
+        An example of the model's inputs. Without it, only the order of layers in a `Sequential` model is known.
     """
     names: dict[Module, str] = {layer: name for name, layer in model.named_modules()}
     before, shared = _before(model, inputs), _shared(model)
@@ -181,8 +197,9 @@ def folds(model: Module, *inputs: Any) -> list[Folding]:
                     connection = "it, or the layer before it, is used in several places or shares a parameter"
                 reason = _reason(norm, previous, connection)
             else:
-                previous, reason = None, ("it was not called" if inputs else
-                                          "it is in no Sequential: pass an example input to see what feeds it")
+                previous, reason = None, (
+                    "it was not called" if inputs else
+                    "the order of calls is known in a Sequential alone: pass an example input to see what feeds it")
             result.append(Folding(name, names[previous] if previous in names and not reason else "", reason))
     return result
 
@@ -190,16 +207,16 @@ def folds(model: Module, *inputs: Any) -> list[Folding]:
 def fold(model: Module, *inputs: Any, strict: bool = True) -> Module:
     """A copy of a model for inference, with every BatchNorm folded into the linear layer or convolution before it.
 
-    The copy computes the same up to rounding, without the normalizations: in their places stands `Identity`. It is in
-    evaluation mode. The model itself stays as it is.
+    The copy computes the same up to rounding, without the normalizations: in their places stands `Identity`, behind a
+    linear layer a `FoldedFeatures`. It is in evaluation mode. The model itself stays as it is.
 
     Parameters
     ----------
     model : Module
         In evaluation mode, or with its BatchNorms frozen.
     *inputs
-        An example of the model's inputs, to see how its layers are connected. Not needed where every BatchNorm stands
-        behind its layer in a `Sequential` of layers that are used once.
+        An example of the model's inputs, to see how its layers are connected. Not needed if the model is a `Sequential`
+        and every BatchNorm stands in it, or in a `Sequential` in it, behind a layer that is used once.
     strict : bool
         Refuse if any BatchNorm cannot be folded; else those are left as they are (see `folds` for the reasons).
 
@@ -220,7 +237,7 @@ def fold(model: Module, *inputs: Any, strict: bool = True) -> Module:
     >>> fold(model)
     Sequential(
       (0): Linear(in_features=2, out_features=3, bias=True)
-      (1): Identity()
+      (1): FoldedFeatures()
       (2): ReLU()
     )
     >>> fold(Sequential(Linear(2, 3), ReLU(), BatchNorm1d(3)).eval())
@@ -241,7 +258,8 @@ def fold(model: Module, *inputs: Any, strict: bool = True) -> Module:
             assert isinstance(norm, BatchNorm)
             _fold_into(layer, norm)
             parent, _, name = path.rpartition(".")
-            result.get_submodule(parent).add_module(name, Identity())
+            stand_in = FoldedFeatures() if isinstance(layer, Linear) else Identity()
+            result.get_submodule(parent).add_module(name, stand_in)
     return result
 
 

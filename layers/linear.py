@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import functional as F
-from minigrad.backend import Device
+from minigrad.backend import Device, parameter_dtype
 from minigrad.functional.arguments import whole_number
 from minigrad.layers import init
 from minigrad.layers.module import Module
@@ -60,6 +60,7 @@ class Linear(Module):
         self.out_features = out_features = whole_number(out_features, "Linear", "out_features", least=0)
         # Column by column (Fortran order): the matrix products are x·Wᵀ forward and xᵀ·gy for the gradient, and both
         # are fastest, without a copy and with gradients in the parameter's own layout, where Wᵀ lies row by row.
+        dtype = parameter_dtype(dtype)
         weight = np.asfortranarray(np.empty((out_features, in_features), dtype))
         self.weight = Parameter(weight, device=device)
         self.register_parameter("bias", Parameter(np.empty(out_features, dtype), device=device) if bias else None)

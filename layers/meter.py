@@ -10,6 +10,7 @@ that result differ for two reasons, which ask for different remedies:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,6 +85,10 @@ class Discrepancy:
     def advice(self) -> list[str]:
         """What to do, most important first."""
         said = []
+        unusable = [size for size in self.sizes if not math.isfinite(self.end_to_end[size])]
+        if unusable:
+            said.append(f"Outputs at batch size {', '.join(map(str, unusable))} are not finite: look for NaN and "
+                        f"overflow in the weights and the data first.")
         if self.never_updated:
             said.append(f"The running statistics of {_listed(self.never_updated)} were never updated: evaluation is "
                         f"meaningless. Train, or call recalibrate(model, batches).")
@@ -162,8 +167,7 @@ def discrepancy(model: Module, data: Any, batch_sizes: Sequence[int] = (4, 8, 16
         raise ArgumentError("discrepancy", got=f"{len(x)} inputs for batches of {tuple(batch_sizes)}",
                             wanted="at least one batch of two or more")
     result = Discrepancy(sizes, layers={name: {} for name in layers})
-    result.never_updated = [name for name, layer in layers.items()
-                            if layer.num_batches_tracked is not None and layer.num_batches_tracked.item() == 0]
+    result.never_updated = [name for name, layer in layers.items() if _as_at_the_start(layer)]
     for size in sizes:
         meters = {name: _Meter(layer) for name, layer in layers.items()}
         distances = [_measure(model, meters, x[i * size : (i + 1) * size], output)
@@ -172,6 +176,12 @@ def discrepancy(model: Module, data: Any, batch_sizes: Sequence[int] = (4, 8, 16
         for name, meter in meters.items():
             result.layers[name][size] = meter.result()
     return result
+
+
+def _as_at_the_start(layer: Tracked) -> bool:
+    """Whether the running statistics are 0 and 1. The count does not tell: statistics from elsewhere may lack it."""
+    mean, variance = layer.running_mean, layer.running_var
+    return mean is not None and variance is not None and not mean.numpy().any() and bool((variance.numpy() == 1).all())
 
 
 def _gathered(data: Any, wanted: int) -> np.ndarray:

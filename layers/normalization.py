@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import functional as F
-from minigrad.backend import Device
+from minigrad.backend import Device, parameter_dtype
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.functional.arguments import whole_number
 from minigrad.layers.module import Module
@@ -34,6 +34,7 @@ class Normalization(Module):
 
     def _add_parameters(self, shape: tuple[int, ...], weight: bool, bias: bool, device: str | Device | None,
                         dtype: Any) -> None:
+        dtype = parameter_dtype(dtype)
         ones, zeros = np.ones(shape, dtype), np.zeros(shape, dtype)
         self.register_parameter("weight", Parameter(ones, device=device) if weight else None)
         self.register_parameter("bias", Parameter(zeros, device=device) if bias else None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from minigrad import functional as F
 from minigrad import ops
-from minigrad.backend import Device, namespace
+from minigrad.backend import Device, namespace, parameter_dtype
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.layers import init
 from minigrad.layers.module import Module
@@ -74,7 +74,7 @@ class _Weights(Module):
     hidden_size: int
 
     def _new(self, name: str, shape: tuple[int, ...], device: Any, dtype: Any) -> None:
-        self.register_parameter(name, Parameter(np.empty(shape, dtype), device=device))
+        self.register_parameter(name, Parameter(np.empty(shape, parameter_dtype(dtype)), device=device))
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
         """Draw the initial values again."""
@@ -298,7 +298,10 @@ class _Cell(_Weights, _Step):
         self._new("weight_ih", (wide, input_size), device, dtype)
         self._new("weight_hh", (wide, hidden_size), device, dtype)
         for name in ("bias_ih", "bias_hh"):
-            self.register_parameter(name, Parameter(np.empty(wide, dtype), device=device) if bias else None)
+            if bias:
+                self._new(name, (wide,), device, dtype)
+            else:
+                self.register_parameter(name, None)
         self.reset_parameters(generator)
 
     def forward(self, input: Any, hx: Any = None) -> Any:

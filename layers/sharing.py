@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.errors import ArgumentError, ShapeError
+from minigrad.layers.batch_norm import InstanceNorm
 from minigrad.layers.normalization import LayerNorm, LocalResponseNorm, Normalization, RMSNorm
 
 __all__ = ["draw_sharing", "sharing_mask"]
@@ -53,18 +54,32 @@ def _shared(layer: Any, shape: tuple[int, ...], index: tuple[np.ndarray, ...], o
     return np.asarray(_labels(layer, shape, index) == mine)
 
 
+def _alone(layer: Any, axes: int) -> bool:
+    """Whether an input of so many axes is a single example, without an axis for examples."""
+    if isinstance(layer, InstanceNorm):
+        return isinstance(layer.ranks, tuple) and axes == layer.ranks[0] - 1
+    return isinstance(layer, (LayerNorm, RMSNorm)) and axes == 1
+
+
 def _checked(layer: Any, shape: Sequence[int], of: Sequence[int] | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if not isinstance(layer, (Normalization, LocalResponseNorm)):
         raise ArgumentError("sharing", got=f"a {type(layer).__name__}", wanted="a normalization layer")
     lengths = tuple(int(n) for n in shape)
-    if len(lengths) < 2 or min(lengths) < 1:
-        raise ShapeError("sharing", got=f"shape {lengths}", wanted="two axes or more, of at least one place each")
+    if not lengths or min(lengths) < 1:
+        raise ShapeError("sharing", got=f"shape {lengths}", wanted="one axis or more, of at least one place each")
+    given = len(lengths)
+    if _alone(layer, given):
+        lengths, of = (1, *lengths), None if of is None else (0, *of)
+    if len(lengths) < 2:
+        raise ShapeError("sharing", got=f"shape {lengths}", wanted=f"an input of {type(layer).__name__}")
     if isinstance(layer, Normalization):
         layer.sharing(lengths)  # refuses a shape that does not fit
     channel = lengths[1] // 2 if isinstance(layer, LocalResponseNorm) else lengths[1] - 1
     place = (0, channel, *(0 for _ in lengths[2:])) if of is None else tuple(int(i) for i in of)
     if len(place) != len(lengths) or any(not 0 <= i < n for i, n in zip(place, lengths)):
-        raise ShapeError("sharing", got=f"of={place} for shape {lengths}", wanted="a place in that shape")
+        skipped = len(lengths) - given
+        raise ShapeError("sharing", got=f"of={place[skipped:]} for shape {lengths[skipped:]}",
+                         wanted="a place in that shape")
     return lengths, place
 
 
@@ -92,7 +107,7 @@ def sharing_mask(layer: Any, shape: Sequence[int], of: Sequence[int] | None = No
     [[0, 0, 1, 1]]
     """
     lengths, place = _checked(layer, shape, of)
-    return _shared(layer, lengths, tuple(np.indices(lengths, sparse=True)), place)
+    return _shared(layer, lengths, tuple(np.indices(lengths, sparse=True)), place).reshape(tuple(shape))
 
 
 def draw_sharing(layer: Any, shape: Sequence[int], of: Sequence[int] | None = None, format: str = "text") -> str:
@@ -102,7 +117,7 @@ def draw_sharing(layer: Any, shape: Sequence[int], of: Sequence[int] | None = No
     ----------
     layer : a normalization layer
     shape : sequence of int
-        Of an input, with two axes or more.
+        Of an input. One example without an axis of its own, where the layer takes that, is drawn as a batch of one.
     of : sequence of int, optional
         The place of the element whose set is marked; the default is that of `sharing_mask`.
     format : "text" or "svg"
@@ -179,12 +194,13 @@ class _Picture:
     def text(self) -> str:
         """Letters in tables."""
         lines = [self.title()]
+        wide, wider = (len(str(shown[-1])) for shown in (self.examples, self.places))
         for i, n in enumerate(self.examples):
             for k, p in enumerate(self.places):
-                first = f"{self.names[0]} {n}" if k == 0 else ""
-                head = first
+                first = f"{self.names[0]} {n:<{wide}}"
+                head = first if k == 0 else " " * len(first)
                 if len(self.places) > 1:
-                    head = f"{first:<{len(self.names[0]) + 1 + len(str(self.examples[-1]))}}  {self.names[2]} {p}"
+                    head += f"  {self.names[2]} {p:<{wider}}"
                 cells = []
                 for j in range(len(self.channels)):
                     letter = "x" if self.labels is None else LETTERS[self._letter(i, j, k)]

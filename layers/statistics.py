@@ -20,8 +20,8 @@ import numpy as np
 from minigrad.backend import Array, astype, is_array, namespace
 from minigrad.modes import current, enter, leave
 
-__all__ = ["InstanceStatsUpdate", "StatisticsLedger", "StatsUpdate", "accumulate_statistics", "frozen_statistics",
-           "nonfinite_channels", "withhold_statistics"]
+__all__ = ["InstanceStatsUpdate", "StatisticsLedger", "StatsUpdate", "accumulate_statistics", "deliver",
+           "frozen_statistics", "nonfinite_channels", "withhold_statistics"]
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,18 @@ class InstanceStatsUpdate(StatsUpdate):
     examples: int = 1
 
     def merged(self, other: StatsUpdate) -> StatsUpdate:
-        """The averages over the examples of both batches. `count` is taken from the first."""
+        """The averages over the examples of both batches, of the unbiased variance where their lengths differ.
+
+        `count` is taken from the first, and the variance is such that `applied` makes it that average.
+        """
         assert isinstance(other, InstanceStatsUpdate)
         n = self.examples + other.examples
-        part = other.examples / n
+        part, biased = other.examples / n, other.variance
+        if other.count != self.count:
+            m, own = other.count, self.count
+            biased = astype(biased, np.float64) * (m / (m - 1) * (own - 1) / own)
         mean, variance = (astype(a, np.float64) * (1 - part) + b * part
-                          for a, b in ((self.mean, other.mean), (self.variance, other.variance)))
+                          for a, b in ((self.mean, other.mean), (self.variance, biased)))
         return InstanceStatsUpdate(mean, variance, self.count, n)
 
 
@@ -143,11 +149,21 @@ class Tracking(Protocol):
         """Whether an update is finite; if not, the layer has refused or counted it."""
 
 
+def deliver(layer: Tracking, update: StatsUpdate) -> None:
+    """Hand an update to the innermost block around the caller that includes the layer; without any, commit it."""
+    for ledger in reversed(current().statistics):
+        if ledger.takes(layer):
+            ledger.receive(layer, update)
+            return
+    layer.commit(update)
+
+
 class StatisticsLedger:
     """Receives the updates of running statistics inside its `with` block, in place of the layers.
 
     Made by `frozen_statistics`, `accumulate_statistics` and `withhold_statistics`. Blocks may be nested: the innermost
-    one that includes a layer decides about it.
+    one that includes a layer decides about it, and what `accumulate_statistics` commits at its end goes to the block
+    around it in the layer's place. So whoever calls a training step may still freeze or withhold what it does.
 
     Attributes
     ----------
@@ -159,23 +175,19 @@ class StatisticsLedger:
         self.names = None if model is None else {layer: name for name, layer in model.named_modules()}
         self.keep, self.commit_at_end = keep, commit_at_end
         self.updates: dict[Any, tuple[StatsUpdate, int]] = {}
-        self.outer: StatisticsLedger | None = None
         self._tokens: list[Any] = []
 
     def __enter__(self) -> StatisticsLedger:
         mode = current()
-        self.outer = mode.statistics if mode.statistics is not self else self.outer
-        self._tokens.append(enter(mode.replace(statistics=self)))
+        self._tokens.append(enter(mode.replace(statistics=(*mode.statistics, self))))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         leave(self._tokens.pop())
-        if not self.commit_at_end:
-            return
-        if kind is None:
-            self.commit()
-        else:
-            self.drop()
+        if self.commit_at_end:
+            updates, self.updates = self.updates, {}
+            for layer, (update, _) in updates.items() if kind is None else ():
+                deliver(layer, update)
 
     def takes(self, layer: Any) -> bool:
         """Whether this block decides about a layer."""

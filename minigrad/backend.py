@@ -17,7 +17,7 @@ from minigrad.errors import DeviceError
 
 __all__ = [
     "Device", "accumulation_dtype", "as_array", "as_device", "astype", "copied", "cuda_problem", "device_of",
-    "is_array", "is_floating", "is_number", "memory", "namespace", "to_numpy", "transfer",
+    "is_array", "is_floating", "is_number", "memory", "namespace", "parameter_dtype", "to_numpy", "transfer",
 ]
 
 Array = Any  # a NumPy or CuPy array: the texts use only what both have
@@ -155,6 +155,11 @@ def is_floating(dtype: Any) -> bool:
 def is_number(dtype: Any) -> bool:
     """Whether a Tensor may have elements of `dtype`: bool, integers, floating point."""
     return dtype.kind in "biuf" or is_floating(dtype)
+
+
+def parameter_dtype(dtype: Any) -> np.dtype[Any]:
+    """The dtype of a layer's parameters: float32 for None, which NumPy would take for float64."""
+    return np.dtype(np.float32 if dtype is None else dtype)
 
 
 def accumulation_dtype(dtype: Any) -> np.dtype[Any]:

@@ -28,6 +28,7 @@ from minigrad.graph import RELEASED, Node, walk
 from minigrad.modes import STEP, enable_grad, layer_path
 from minigrad.observers import Observer, observe
 from minigrad.op import Op, Traced, apply
+from minigrad.recomputation import Recompute
 from minigrad.tensor import Tensor
 from minigrad.versions import written
 
@@ -262,7 +263,11 @@ class _Program(Observer):
         now: dict[int, Tensor] = {}
         for op, inputs, results in self.steps:
             given = tuple(now.get(id(x), x) for x in inputs)
-            made = _run_text(op, given)
+            inside = _Program()
+            with observe(inside):
+                made = _run_text(op, given)
+            if made is not None and isinstance(op, Recompute):  # whose text is of operations, not of their steps
+                made = tuple(inside.expanded(made))
             for old, new in zip(results, _tuple(apply(op, *given)) if made is None else made):
                 now[id(old)] = new
         return [now.get(id(y), y) for y in outputs]
@@ -307,7 +312,8 @@ def prove_equal(layer: Any, *inputs: Any, orders: int = 3, tolerance: float = 1e
     Parameters
     ----------
     layer : Module, function of Tensors, or Op
-    *inputs : Tensors or arrays
+    *inputs : Tensors, arrays or lists
+        NaN and infinity in the results count as differences.
     orders : int
         The highest order of derivative.
     tolerance : float
@@ -373,6 +379,8 @@ def _in_float64(layer: Any) -> tuple[Any, list[Tensor]]:
 def _wide_leaf(x: Any) -> Any:
     if isinstance(x, Traced):
         x = x.data
+    if isinstance(x, (list, float)):
+        x = np.asarray(x)
     if not is_array(x):
         return x
     return Tensor(x, dtype=np.float64, requires_grad=True) if is_floating(x.dtype) else Tensor(x)
@@ -410,6 +418,7 @@ def _gradients(ys: list[Tensor], us: list[Tensor], live: list[Tensor], create_gr
 
 def _difference(found: list[Tensor], wanted: list[Tensor]) -> float:
     """max |difference| ÷ max |reference|, over all together."""
-    largest = max((float(np.abs(w.numpy()).max(initial=0)) for w in wanted), default=0.0) or 1.0
-    apart = [float(np.abs(f.numpy() - w.numpy()).max(initial=0)) for f, w in zip(found, wanted)]
-    return max(apart, default=0.0) / largest
+    # NumPy's max, unlike Python's, is NaN if anything is.
+    largest = np.max([np.abs(w.numpy()).max(initial=0) for w in wanted], initial=0)
+    apart = np.max([np.abs(f.numpy() - w.numpy()).max(initial=0) for f, w in zip(found, wanted)], initial=0)
+    return float(apart / (largest or 1.0))

@@ -26,14 +26,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Mode:
     """recording: do operations leave nodes; scope: the layers being called; observers: who is told of every event;
     recomputing: a forward pass runs a second time, so that nothing may be counted twice; kernels: up to which tier of
-    `KERNEL_TIERS` operations may be run by kernels; statistics: who receives the updates of running statistics, None
-    for the layers themselves (see `minigrad.layers.statistics`); outer: what a `switch` goes back to.
+    `KERNEL_TIERS` operations may be run by kernels; statistics: the blocks that receive the updates of running
+    statistics, innermost last (see `minigrad.layers.statistics`); outer: what a `switch` goes back to.
     """
 
     __slots__ = ("recording", "scope", "observers", "recomputing", "kernels", "statistics", "outer")
 
     def __init__(self, recording: bool, scope: Scope | None, observers: tuple[Any, ...], recomputing: bool,
-                 kernels: int, statistics: Any = None, outer: Mode | None = None) -> None:
+                 kernels: int, statistics: tuple[Any, ...] = (), outer: Mode | None = None) -> None:
         self.recording, self.scope, self.observers = recording, scope, observers
         self.recomputing, self.kernels, self.statistics, self.outer = recomputing, kernels, statistics, outer
 

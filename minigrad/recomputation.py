@@ -69,6 +69,7 @@ class Recompute(Op):
 
     def forward(self, *arrays):
         results, self._results = self._results, None  # f has run already: what it takes had to be known
+        results = self._run.opened(arrays) if results is None else results  # a later run is one on Tensors, to open it
         return results if self.several else results[0]
 
     def backward(self, saved, needs, *gradients):
@@ -117,6 +118,16 @@ class _Run:
         self.steps, self.fixed, self.live = tuple(taken.steps), list(taken.fixed.values()), list(taken.live.values())
         self.held = len(tensors)
         return outputs
+
+    def opened(self, tensors: Any) -> tuple[Any, ...]:
+        """Run again, in the graph around it: the operations that the one on the graph stands for."""
+        self._check_fixed()
+        if any(given.data is not tensor.data for given, tensor in zip(tensors[self.held :], self.live)):
+            raise GraphError(f"recompute of {self.title}", got="a parameter that has changed, or another in its place",
+                             wanted="those of the first run")
+        with replayed(self.random), switch(recomputing=True):
+            outputs = self.call(tensors[: self.held])
+        return tuple(y for y in _several(outputs) if is_floating(y.dtype))
 
     def gradients(self, saved: Any, needs: Any, gradients: Any) -> Any:
         """Run again with a graph and differentiate; on arrays, or on Tensors whose history then goes on."""
@@ -186,7 +197,7 @@ def recompute(function: Callable[..., Any], *arguments: Any, **options: Any) -> 
 
     Notes
     -----
-    Observers hear the first run, and see it as one operation with a gradient.
+    Observers hear the first run, and see it as one operation with a gradient; `minigrad.expansion.expand` opens that.
 
     References
     ----------

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, astype, is_floating, namespace
+from minigrad.backend import accumulation_dtype, astype, is_array, is_floating, namespace
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.op import Op, apply, inputs, outputs, value
 from minigrad.ops.arithmetic import where as _where
@@ -66,7 +66,26 @@ class _Family(Op):
         """Whether input i is known to have been None, for `minigrad.expansion`, which finds no array for it."""
         return i in (1, 2) and self._parameter == ()
 
-    def _through_y(self, gy, xhat, weight, rstd, mask=None):
+    def _gradients(self, x, weight, mean, rstd, mask, needs, gy, gmean, gvariance, grstd):
+        """gx, gγ and gβ by the formulas at the head of this file; μ is None where nothing is centred."""
+        gx = gweight = gbias = None
+        if gy is not None:
+            gy = kept_where(cast(gy, accumulation_dtype(value(gy).dtype)), mask)
+            if needs[0] or needs[1]:
+                wide = cast(x, rstd.dtype)
+                xhat = kept_where(wide * rstd if mean is None else normalize(wide, mean, rstd), mask)
+            if needs[0]:
+                gx = self._through_y(gy, xhat, weight, rstd, mask)
+            if needs[1]:
+                gweight = self._to_parameter(gy * xhat)
+            if needs[2]:
+                gbias = self._to_parameter(gy)
+        if needs[0]:
+            gx = self._through_statistics(gx, x, mean, rstd, mask, gmean, gvariance, grstd)
+            gx = gx if gx is None else cast(kept_where(gx, mask), value(x).dtype)
+        return gx, gweight, gbias
+
+    def _through_y(self, gy, xhat, weight, rstd, mask):
         """r·(ĝ − ⟨ĝ⟩ − x̂·⟨ĝ·x̂⟩), without ⟨ĝ⟩ where nothing is centred: symmetric in ĝ, and the whole family's."""
         xp = namespace(gy)
         k = share(gy, self.axes, mask)
@@ -117,21 +136,7 @@ class Normalization(_Family):
     def backward(self, saved, needs, gy, gmean, gvariance, grstd):
         x, weight, mean, rstd, *masked = saved
         mask = masked[0] if masked else None
-        gx = gweight = gbias = None
-        if gy is not None:
-            gy = kept_where(cast(gy, accumulation_dtype(value(gy).dtype)), mask)
-            if needs[0] or needs[1]:
-                xhat = kept_where(normalize(cast(x, mean.dtype), mean, rstd), mask)
-            if needs[0]:
-                gx = self._through_y(gy, xhat, weight, rstd, mask)
-            if needs[1]:
-                gweight = self._to_parameter(gy * xhat)
-            if needs[2]:
-                gbias = self._to_parameter(gy)
-        if needs[0]:
-            gx = self._through_statistics(gx, x, mean, rstd, mask, gmean, gvariance, grstd)
-            gx = gx if gx is None else cast(kept_where(gx, mask), value(x).dtype)
-        return (gx, gweight, gbias, None)[: len(needs)]
+        return (*self._gradients(x, weight, mean, rstd, mask, needs, gy, gmean, gvariance, grstd), None)[: len(needs)]
 
 
 class BatchNorm(Normalization):
@@ -191,21 +196,7 @@ class RMSNorm(_Family):
 
     def backward(self, saved, needs, gy, gsquare, grstd):
         x, weight, rstd = saved
-        gx = gweight = gbias = None
-        if gy is not None:
-            gy = cast(gy, accumulation_dtype(value(gy).dtype))
-            if needs[0] or needs[1]:
-                xhat = cast(x, rstd.dtype) * rstd
-            if needs[0]:
-                gx = self._through_y(gy, xhat, weight, rstd)
-            if needs[1]:
-                gweight = self._to_parameter(gy * xhat)
-            if needs[2]:
-                gbias = self._to_parameter(gy)
-        if needs[0]:
-            gx = self._through_statistics(gx, x, None, rstd, None, None, gsquare, grstd)
-            gx = gx if gx is None else cast(gx, value(x).dtype)
-        return gx, gweight, gbias
+        return self._gradients(x, weight, None, rstd, None, needs, gy, None, gsquare, grstd)
 
 
 class BatchNormInference(Op):
@@ -285,8 +276,9 @@ def _last_axes(where: str, x: Any, normalized_shape: int | Sequence[int]) -> tup
 def _mask(where: str, x: Any, mask: Any, without: tuple[int, ...]) -> Any:
     """A mask as an array that broadcasts against x: of x's rank, or of its shape without the axes `without`."""
     mask = value(mask)
-    if mask.dtype != bool:
-        raise DtypeError(where, got=f"mask of dtype {mask.dtype}", wanted="bool", hint="Write mask != 0")
+    if not is_array(mask) or mask.dtype != bool:
+        got = f"mask of dtype {mask.dtype}" if is_array(mask) else f"mask of type {type(mask).__name__}"
+        raise DtypeError(where, got=got, wanted="an array of bool", hint="Write mask != 0")
     short = tuple(n for i, n in enumerate(x.shape) if i not in without)
     if tuple(mask.shape) == short:
         mask = reshape(mask, tuple(1 if i in without else n for i, n in enumerate(x.shape)))
@@ -302,14 +294,22 @@ def counts(mask: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
     return xp.sum(astype(xp.broadcast_to(mask, shape), np.int64), axis=axes)
 
 
+#: By function: of what there has to be more than one value, and what to do else.
+SETS = {
+    "batch_norm": ("channel in training",
+                   "Drop a last batch of one (drop_last=True), call .eval(), or use layer_norm or group_norm"),
+    "instance_norm": ("channel of an example", "For maps of one place use layer_norm or group_norm"),
+    "group_norm": ("group", "Use fewer groups"),
+}
+
+
 def _refuse_single(where: str, x: Any, fewest: int) -> None:
     """Statistics of one value say nothing: its variance is 0. An empty input passes."""
     if fewest <= 1 and math.prod(x.shape):
+        kind, remedy = SETS[where]
         raise ShapeError(
-            where, got=f"input of shape {tuple(x.shape)} with {fewest} values to take statistics of",
-            wanted="more than one value per channel in training",
-            hint="Drop a last batch of one (drop_last=True), switch to evaluation (.eval()), or use layer_norm "
-                 "or group_norm")
+            where, got=f"input of shape {tuple(x.shape)} with {fewest or 'no'} value to take statistics of",
+            wanted=f"more than one value per {kind}", hint=remedy)
 
 
 # ------------------------------------------------------------------ the functions
@@ -346,11 +346,10 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5,
     if mask is None:
         _refuse_single("batch_norm", x, math.prod(x.shape) // max(channels, 1))
         y, mean, variance, rstd = apply(BatchNorm(axes, shape, eps), x, weight, bias)
-        return y, mean, variance, rstd
-    mask = _mask("batch_norm", x, mask, (1,))
-    per_channel = counts(mask, x.shape, axes)
-    _refuse_single("batch_norm", x, int(namespace(mask).min(per_channel)) if channels else 0)
-    y, mean, variance, rstd = apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask)
+    else:
+        mask = _mask("batch_norm", x, mask, (1,))
+        _refuse_single("batch_norm", x, int(counts(mask, x.shape, axes).min()) if channels else 0)
+        y, mean, variance, rstd = apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask)
     return y, mean, variance, rstd
 
 

@@ -32,7 +32,8 @@ def share(x: Any, axes: tuple[int, ...], mask: Any = None) -> Any:
     """1/m, the weight of one element in a mean over `axes`: a number, or with a mask an array (0 counts as 1)."""
     if mask is None:
         return 1 / max(1, math.prod(x.shape[a] for a in axes))
-    counted = cast(namespace(mask).broadcast_to(mask, x.shape), x.dtype)
+    # In float16 a count would be infinite from 65,520 on.
+    counted = cast(namespace(mask).broadcast_to(mask, x.shape), accumulation_dtype(value(x).dtype))
     xp = namespace(counted)
     return 1 / xp.maximum(xp.sum(counted, axis=axes, keepdims=True), 1.0)
 

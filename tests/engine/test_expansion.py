@@ -176,3 +176,32 @@ def test_functions_and_several_inputs():
     assert prove_equal(ops.sum, X, show=False).equal
     outputs = as_tuple(apply(LayerNorm((1,), (3,), 1e-5), *map(Tensor, arrays)))
     assert len(outputs) == 4
+
+
+def test_what_is_not_a_number_is_no_proof():
+    """Also where it is in both: Python's max would pass over it."""
+    def function(x):
+        return x * 2, ops.sqrt(x)
+
+    with np.errstate(invalid="ignore"):
+        proof = prove_equal(function, [[1.0, -1.0]], show=False, check=False)
+    assert np.isnan(proof.differences["values"])
+    assert not proof.equal
+
+
+def test_recomputation_is_opened_to_what_it_runs():
+    block = layers.Sequential(layers.Linear(3, 4), layers.BatchNorm1d(4), layers.Dropout(0.5), layers.LayerNorm(4))
+    x = Tensor(np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32), requires_grad=True)
+    y = mg.recompute(block, x)
+    expansion = expand(y)
+    assert [part.name for part in expansion.parts] == ["Linear", "BatchNorm", "Dropout", "LayerNorm"]
+    np.testing.assert_array_equal(expansion.outputs[0].numpy(), y.numpy())  # the same dropout mask
+    assert block[1].num_batches_tracked.item() == 1
+    proof = prove_equal(lambda x: mg.recompute(block.to("float64"), x), x, show=False)
+    assert max(proof.differences.values()) < 1e-12
+    with pytest.raises(GraphError, match="a parameter that has changed"):
+        expand(y)  # it was of float32
+    y = mg.recompute(block, Tensor(x.numpy().astype(np.float64), requires_grad=True))
+    block[1].weight.assign(2)
+    with pytest.raises(GraphError, match="changed"):
+        expand(y)

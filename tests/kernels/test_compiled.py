@@ -64,6 +64,20 @@ def test_gradients_of_huge_and_tiny_values(kind, shape, size, scale, threads):
         assert np.abs(got[place] - wanted[place]).max() <= 1e-5 * np.abs(wanted[place]).max()
 
 
+@pytest.mark.parametrize("shape", [(64, 3, 8, 8), (300, 5), (40, 3, 512)], ids=str)
+@pytest.mark.parametrize(("scale", "loss_scale"), [(1e30, 1e9), (1e36, 1e3)])
+def test_products_of_huge_values_with_scaled_gradients(shape, scale, loss_scale, threads):
+    """Σ g·(x − μ) is beyond float32, the gradients are not."""
+    rng = np.random.default_rng(3)
+    x, g = (rng.standard_normal(shape) * scale).astype(np.float32), rng.standard_normal(shape) * loss_scale
+    found = []
+    for dtype in (np.float32, np.float64):
+        leaves = [Tensor(a.astype(dtype), True) for a in (x, np.ones(shape[1]), np.zeros(shape[1]))]
+        found.append([t.numpy() for t in grad(ops.batch_norm(*leaves)[0], leaves, Tensor(g.astype(dtype)))])
+    for a, b in zip(*found):
+        assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
+
+
 @pytest.mark.parametrize("needs", [(True, False, False), (True, True, False), (False, True, True), (True, False, True)],
                          ids=str)
 @pytest.mark.parametrize("kind", ["batch", "layer"])

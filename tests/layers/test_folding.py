@@ -5,7 +5,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import Tensor, layers
-from minigrad.errors import ArgumentError
+from minigrad.errors import ArgumentError, ShapeError
 from minigrad.layers import (
     BatchNorm1d,
     BatchNorm2d,
@@ -105,7 +105,7 @@ def test_the_connections_are_seen_with_an_example():
         assert isinstance(folded.norm, BatchNorm2d if both else Identity)
         np.testing.assert_allclose(folded(Tensor(x)).numpy(), model(Tensor(x)).numpy(), rtol=1e-10, atol=1e-12)
         assert [f.reason for f in folds(model)] == [
-            "it is in no Sequential: pass an example input to see what feeds it"] * 2
+            "the order of calls is known in a Sequential alone: pass an example input to see what feeds it"] * 2
 
 
 def shared_layer():
@@ -125,7 +125,7 @@ REFUSED = {
                       "1: it has no running statistics"),
     "not linear": (lambda: Sequential(Linear(3, 3), ReLU(), BatchNorm1d(3)), "2: it follows ReLU, which is not linear"),
     "first": (lambda: Sequential(BatchNorm1d(3), Linear(3, 3)), "0: nothing linear stands before it .*padding"),
-    "alone": (lambda: BatchNorm1d(3), "BatchNorm1d: it is in no Sequential"),
+    "alone": (lambda: BatchNorm1d(3), "BatchNorm1d: the order of calls is known in a Sequential alone"),
     "channels": (lambda: Sequential(Linear(3, 4), BatchNorm1d(3)), "3 channels and the layer before it gives 4"),
     "shared layer": (shared_layer, "1: .*used in several places.*; 3: .*used in several places"),
     "shared parameter": (shared_parameter, "1: .*shares a parameter"),
@@ -158,6 +158,51 @@ def test_what_a_layer_is_called_with_counts():
 
     with pytest.raises(ArgumentError, match="called more than once"):
         fold(Twice().eval(), Tensor(images(np.float32)))
+
+
+def test_a_model_that_is_no_sequential_is_folded_by_example_alone():
+    """What stands in a Sequential may be used in another way by the module around it."""
+    class Skips(Module):
+        def __init__(self):
+            super().__init__()
+            self.body = Sequential(Linear(3, 3), BatchNorm1d(3))
+
+        def forward(self, x):
+            y = self.body[0](x)
+            return {"sum": self.body[1](y), "parts": [y]}
+
+    x = Tensor(np.ones((2, 3), np.float32))
+    with pytest.raises(ArgumentError, match=r"body\.1: .*pass an example input"):
+        fold(Skips().eval())
+    with pytest.raises(ArgumentError, match=r"1\.body\.1: .*pass an example input"):
+        fold(Sequential(ReLU(), Skips()).eval())
+    with pytest.raises(ArgumentError, match=r"body\.1: what it is given is used elsewhere too"):
+        fold(Skips().eval(), x)
+
+
+@pytest.mark.parametrize("place", ["linear", "norm", "before norm", "around"])
+@pytest.mark.parametrize("example", [True, False])
+def test_hooks_between_are_refused(place, example):
+    inside = Sequential(Linear(3, 3))
+    model = Sequential(inside, BatchNorm1d(3)).eval()
+    if place == "before norm":
+        model[1].register_forward_pre_hook(lambda layer, args: None)
+    else:
+        {"linear": inside[0], "norm": model[1], "around": inside}[place].register_forward_hook(lambda *_: None)
+    if place == "around" and example:  # it is seen to change nothing
+        fold(model, Tensor(np.ones((2, 3), np.float32)))
+        return
+    with pytest.raises(ArgumentError, match=r"1: (it, or the layer before it, has hooks|it follows Sequential)"):
+        fold(model, *([Tensor(np.ones((2, 3), np.float32))] if example else []))
+
+
+def test_folded_features_stay_features():
+    """Without an example nothing says that a linear layer is given sequences, whose features are not axis 1."""
+    model = Sequential(Linear(4, 3), BatchNorm1d(3)).eval()
+    folded = fold(model)
+    assert model(Tensor(np.ones((2, 3, 4), np.float32))).shape == (2, 3, 3)
+    with pytest.raises(ShapeError, match=r"input of shape \(2, 3, 3\); wanted \(N, C\)"):
+        folded(Tensor(np.ones((2, 3, 4), np.float32)))
 
 
 def test_looking_at_connections_changes_nothing():

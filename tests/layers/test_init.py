@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minigrad
+from minigrad import layers
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.layers import BatchNorm1d, Conv2d, LayerNorm, Linear, Parameter, init
 from minigrad.ops.random import Generator, default_generator
@@ -135,3 +136,17 @@ def test_generators_and_dtypes(make_layer):
     first = make_layer().weight.numpy().copy()
     default_generator.set_state(state)
     np.testing.assert_array_equal(make_layer().weight.numpy(), first)
+
+
+@pytest.mark.parametrize("make", [
+    lambda **k: layers.Linear(2, 3, **k), lambda **k: layers.Conv2d(2, 3, 1, **k), lambda **k: layers.LSTM(2, 3, **k),
+    lambda **k: layers.ConvTranspose1d(2, 3, 1, **k), lambda **k: layers.GRUCell(2, 3, **k),
+    lambda **k: layers.Embedding(2, 3, **k), lambda **k: layers.MultiheadAttention(4, 2, **k),
+    lambda **k: layers.BatchNorm1d(3, **k), lambda **k: layers.InstanceNorm2d(3, affine=True, **k),
+    lambda **k: layers.LayerNorm(3, **k), lambda **k: layers.GroupNorm(1, 3, **k), lambda **k: layers.RMSNorm(3, **k),
+])
+def test_no_dtype_is_the_usual_one(make):
+    """torch's layers pass None on as "the default"; to NumPy it says float64."""
+    kinds = {name: t.dtype for name, t in make(dtype=None).state_dict().items()}
+    assert kinds == {name: t.dtype for name, t in make().state_dict().items()}
+    assert np.float32 in kinds.values()

@@ -6,7 +6,17 @@ import pytest
 import minigrad as mg
 from minigrad import Tensor
 from minigrad.errors import ArgumentError
-from minigrad.layers import BatchNorm1d, Dropout, InstanceNorm1d, Linear, ReLU, Sequential, discrepancy, recalibrate
+from minigrad.layers import (
+    BatchNorm1d,
+    Dropout,
+    InstanceNorm1d,
+    Linear,
+    ReLU,
+    Sequential,
+    batch_norm_from_keras,
+    discrepancy,
+    recalibrate,
+)
 
 
 def draw(*shape, seed=0):
@@ -105,6 +115,24 @@ def test_a_frozen_layer_is_the_same_in_both_modes():
     assert found.end_to_end[8] == 0
     assert found.layers["1"][8].local > 0.1  # what it would be unfrozen
     assert model[1].frozen
+
+
+def test_statistics_from_elsewhere_without_a_count_are_statistics():
+    x = draw(512, 4).astype(np.float32)
+    layer = batch_norm_from_keras(x.mean(0), x.var(0))
+    assert layer.num_batches_tracked.item() == 0
+    found = discrepancy(layer, x, (64,))
+    assert found.never_updated == []
+    assert found.lagging == []
+    assert discrepancy(type(layer)(4), x, (64,)).never_updated == [""]
+
+
+def test_outputs_that_are_not_finite_are_said_first():
+    model, x = settled()
+    model[0].weight.assign(np.nan)
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        found = discrepancy(model, x, (8,))
+    assert found.advice()[0].startswith("Outputs at batch size 8 are not finite")
 
 
 def test_output_and_table():

@@ -12,6 +12,7 @@ from minigrad.layers import (
     BatchNorm2d,
     BatchNorm3d,
     GroupNorm,
+    InstanceNorm,
     InstanceNorm1d,
     InstanceNorm2d,
     LayerNorm,
@@ -28,6 +29,7 @@ MEMBERS = [
     (LayerNorm(2), (2, 3, 2)),
     (GroupNorm(2, 4), (2, 4, 3)), (GroupNorm(1, 4), (3, 4)), (GroupNorm(2, 6), (2, 6, 2, 2)),
     (InstanceNorm1d(3), (2, 3, 4)), (InstanceNorm2d(2), (2, 2, 2, 3)), (RMSNorm(3), (2, 2, 3)),
+    (InstanceNorm1d(3), (3, 4)), (InstanceNorm2d(2), (2, 2, 3)), (LayerNorm(4), (4,)), (RMSNorm(3), (3,)),
     (LocalResponseNorm(3, 1.0), (2, 6, 2)), (LocalResponseNorm(4, 1.0), (1, 7)),
 ]
 
@@ -64,6 +66,7 @@ def test_long_axes_are_shown_in_part():
     assert "100352 elements share a statistic, 64 statistics" in text
     assert "channel 0, 9, 17, 27" in text
     assert len(text.splitlines()) == 2 + 8 * 8
+    assert len({line.index("[") for line in text.splitlines()[1:-1]}) == 1  # columns stand below each other
     assert text.count("[") == 8 * 8
     assert "neighbours" in draw_sharing(LocalResponseNorm(5), (1, 100))
 
@@ -71,11 +74,14 @@ def test_long_axes_are_shown_in_part():
 @pytest.mark.parametrize(("layer", "shape"), MEMBERS, ids=lambda m: m if isinstance(m, tuple) else type(m).__name__)
 def test_svg_marks_the_visible_faces_of_the_set(layer, shape):
     svg = draw_sharing(layer, shape, format="svg")
+    block = sharing_mask(layer, shape)
+    if len(shape) == 1 or (isinstance(layer, InstanceNorm) and len(shape) == layer.ranks[0] - 1):
+        shape = (1, *shape)  # a single example
     root = ET.fromstring(svg)
     faces = [e for e in root if e.tag.endswith("polygon")]
     n, c, p = shape[0], shape[1], int(np.prod(shape[2:]))
     assert len(faces) == n * c + n * p + c * p
-    block = sharing_mask(layer, shape).reshape(n, c, p)
+    block = block.reshape(n, c, p)
     marked = sum(" in" in e.get("class") for e in faces)
     assert marked == block[:, :, 0].sum() + block[:, -1].sum() + block[0].sum() > 0
     texts = "".join(e.text or "" for e in root if e.tag.endswith("text"))
@@ -94,7 +100,10 @@ def test_refusals():
         draw_sharing(BatchNorm1d(2), (2, 3))
     with pytest.raises(ShapeError, match="last axes"):
         sharing_mask(LayerNorm(2), (2, 3))
-    with pytest.raises(ShapeError, match="two axes"):
-        sharing_mask(LayerNorm(3), (3,))
+    for layer, shape in ((BatchNorm1d(3), (3,)), (LayerNorm(3), ()), (BatchNorm2d(3), (0, 3, 2, 2))):
+        with pytest.raises(ShapeError, match=r"wanted (one axis|an input)"):
+            sharing_mask(layer, shape)
+    with pytest.raises(ShapeError, match=r"of=\(3,\) for shape \(3,\)"):
+        sharing_mask(LayerNorm(3), (3,), of=(3,))
     with pytest.raises(ShapeError, match="of="):
         sharing_mask(BatchNorm1d(2), (2, 2), of=(2, 0))

@@ -83,6 +83,17 @@ def test_instance_statistics_are_averaged_over_the_examples():
     assert (merged.mean.item(), merged.variance.item(), merged.examples, merged.count) == (3.0, 6.0, 3, 5)
 
 
+def test_instance_statistics_of_different_lengths():
+    norm = InstanceNorm1d(3, track_running_stats=True, momentum=1.0, dtype=np.float64)
+    parts = draw(2, 3, 4), draw(3, 3, 9), draw(1, 3, 2)
+    with accumulate_statistics(norm):
+        for part in parts:
+            norm(Tensor(part))
+    for found, each in ((norm.running_mean, [p.mean(2) for p in parts]),
+                        (norm.running_var, [p.var(2, ddof=1) for p in parts])):
+        np.testing.assert_allclose(found.numpy(), np.concatenate(each).mean(0), rtol=1e-13)
+
+
 # ------------------------------------------------------------------ ledgers
 
 
@@ -138,7 +149,43 @@ def test_blocks_nest_and_the_innermost_that_includes_a_layer_decides():
     assert [norm.num_batches_tracked.item() for norm in model] == [0, 0]
     inner.commit()
     assert [norm.num_batches_tracked.item() for norm in model] == [1, 0]
-    assert mg.modes.current().statistics is None
+    assert mg.modes.current().statistics == ()
+
+
+def test_what_a_training_step_commits_goes_to_the_block_around_it():
+    norm, plain, x = BatchNorm1d(3), BatchNorm1d(3), draw(6, 3)
+
+    def step(norm):
+        with accumulate_statistics(norm):
+            norm(Tensor(x[:2]))
+            norm(Tensor(x[2:]))
+
+    with frozen_statistics():
+        step(norm)
+    assert norm.num_batches_tracked.item() == 0
+    with withhold_statistics(norm) as held:
+        step(norm)
+    assert norm.num_batches_tracked.item() == 0
+    plain(Tensor(x))
+    held.commit()
+    assert_same(statistics(norm), statistics(plain), rtol=1e-6)
+    assert norm.num_batches_tracked.item() == 1
+    with withhold_statistics(norm) as held:
+        step(norm)
+    held.drop()
+    held.commit()
+    assert norm.num_batches_tracked.item() == 1
+
+
+def test_blocks_inside_themselves_and_each_other():
+    first, second, third = (BatchNorm1d(3) for _ in range(3))
+    a, b = accumulate_statistics(first), accumulate_statistics(second)
+    with a, b, a:
+        for norm in (first, second, third):
+            norm(Tensor(draw(4, 3)))
+        assert [n.num_batches_tracked.item() for n in (first, second, third)] == [0, 0, 1]
+    assert [n.num_batches_tracked.item() for n in (first, second, third)] == [1, 1, 1]
+    assert mg.modes.current().statistics == ()
 
 
 def test_one_block_may_be_entered_several_times():
@@ -189,7 +236,7 @@ def test_recomputation_under_a_ledger_counts_once():
 
 
 def norm_updates(norm):
-    return [mg.modes.current().statistics.updates[norm]]
+    return [mg.modes.current().statistics[-1].updates[norm]]
 
 
 def test_observers_hear_of_every_update():
@@ -349,6 +396,8 @@ def test_recalibration_refusals():
         recalibrate(BatchNorm1d(3), [])
     with pytest.raises(ArgumentError, match="without running statistics"):
         recalibrate(Linear(3, 3), [draw(4, 3)])
+    with pytest.raises(StateError, match="no finite statistics for the model"):
+        recalibrate(BatchNorm1d(3), [np.zeros((0, 3))])
     model = Sequential(BatchNorm1d(3), BatchNorm1d(3))
     with pytest.raises(StateError, match="no finite statistics for 1"):
         recalibrate(model, [Tensor(draw(4, 3))], forward=model[0])
@@ -383,6 +432,9 @@ def test_keras_conventions():
     unbiased = layers.batch_norm_from_keras(mean, variance, count=4)
     np.testing.assert_allclose(unbiased.running_var.numpy(), variance * 4 / 3, rtol=1e-6)
     assert not unbiased.affine
+    shifted = layers.batch_norm_from_keras(mean, variance, beta=beta)  # scale=False: γ stays 1
+    assert [p.requires_grad for p in (shifted.weight, shifted.bias)] == [False, True]
+    np.testing.assert_array_equal(shifted.weight.numpy(), 1)
     np.testing.assert_allclose(layers.batch_norm_to_keras(unbiased, 4)["moving_variance"], variance, rtol=1e-6)
 
 

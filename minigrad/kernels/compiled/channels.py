@@ -25,6 +25,7 @@ from minigrad.kernels.compiled.vectors import (
     squares_about,
     sum_about,
     through,
+    wide_dots,
     wide_squares_about,
     wide_sum_about,
 )
@@ -97,6 +98,8 @@ def planes(parallel, activation=""):
                     s, p = dots(x[n, c], gy[n, c], mean[c])
                 total += s
                 product += p
+            if not abs(product) < HUGE:
+                product = wide_dots(x[:, c], gx[:, c] if activation != "" else gy[:, c], mean[c])
             r = f64(rstd[c])
             product *= r
             gbias[c] = total
@@ -287,6 +290,9 @@ def columns(parallel, activation=""):
                 sums[1, c] += part[1, c]
         k = 1.0 / count
         for c in range(width):
+            if not abs(sums[0, c]) < HUGE:
+                i = low + c
+                sums[0, c] = wide_dots(x[:, i : i + 1], g[:, i : i + 1], near[c])
             r = f64(rstd[low + c])
             gbias[low + c] = sums[1, c]
             gweight[low + c] = sums[0, c] * r

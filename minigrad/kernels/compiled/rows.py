@@ -22,6 +22,7 @@ from minigrad.kernels.compiled.vectors import (
     scaled,
     squares_about,
     sum_about,
+    wide_dots,
     wide_squares_about,
     wide_sum_about,
 )
@@ -165,6 +166,8 @@ def groups(parallel):
                 product = 0.0
                 for k in range(x.shape[1]):
                     s, p = dots(x[i, k], gy[i, k], mean[i])
+                    if not abs(p) < HUGE:
+                        p = wide_dots(x[i, k : k + 1], gy[i, k : k + 1], mean[i])
                     w = f64(weight[first + k])
                     total += s * w
                     product += p * w

@@ -2,7 +2,7 @@
 
 Sums over a stretch are taken in float32, which lets them use vector registers; the stretches are added in float64. All
 sums are of v − s, with s near the numbers: a set of equal values gives exactly that value, and a large mean takes no
-digits away. Stretches whose squares overflow are summed again in float64.
+digits away. Stretches whose squares, or products with gradients, overflow are summed again in float64.
 
 numba lets additions be reordered in these loops (`reassoc`), which is what vector registers need, but neither assumes
 that numbers are finite nor replaces a division.
@@ -70,6 +70,16 @@ def dots(v, g, near):
         total += g[i]
         product += g[i] * (v[i] - near)
     return f64(total), f64(product)
+
+
+@numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
+def wide_dots(v, g, near):
+    """Σ g·(v − near) over two axes, where float32 overflows."""
+    product = 0.0
+    for n in range(v.shape[0]):
+        for i in range(v.shape[1]):
+            product += f64(g[n, i]) * (f64(v[n, i]) - f64(near))
+    return product
 
 
 def combined(in_place):
