@@ -17,6 +17,7 @@ from minigrad.layers.normalization import Normalization
 from minigrad.layers.statistics import InstanceStatsUpdate, StatsUpdate, deliver, nonfinite_channels
 from minigrad.modes import current, layer_path, switch
 from minigrad.op import value
+from minigrad.ops.averages import all_finite_pair
 from minigrad.ops.normalization import counts
 from minigrad.tensor import Buffer
 
@@ -133,8 +134,8 @@ class Tracked(Normalization):
             return 1 / batches
         return self.momentum / (1 - (1 - self.momentum) ** batches) if self.debias else self.momentum
 
-    def _next(self, update: StatsUpdate, momentum: float | None, batches: int) -> tuple[Array, Array, Array | None]:
-        """New running mean, running variance and number of batches."""
+    def _next(self, update: StatsUpdate, momentum: float | None, batches: int) -> tuple[Array, Array, bool, Array | None]:
+        """New running mean and variance, whether both are finite, and the new number of batches."""
         mean, variance, seen = self.running_mean, self.running_var, self.num_batches_tracked
         if mean is None or variance is None:
             raise StateError("commit", got=f"{type(self).__name__} without running statistics", wanted="some to update")
@@ -143,7 +144,7 @@ class Tracked(Normalization):
             if count is None and (self.momentum is None or self.debias):
                 raise StateError("num_batches_tracked", got="None", wanted="a count, for the average over all batches")
             momentum = self._weight_of_new(1 if count is None else int(count))
-        return (*update.applied(mean.data, variance.data, momentum), count)
+        return (*update.moved(mean.data, variance.data, momentum), count)
 
     def previewed(self, update: StatsUpdate, momentum: float | None = None, batches: int = 1) -> tuple[Array, Array]:
         """The running mean and variance that `commit` would bring. Nothing changes."""
@@ -170,8 +171,9 @@ class Tracked(Normalization):
         StateError
             They would not be finite, and `nonfinite` is "raise".
         """
-        mean, variance, count = self._next(update, momentum, batches)
-        if not self._finite(mean, variance):
+        mean, variance, finite, count = self._next(update, momentum, batches)
+        if not finite:
+            self._left_out(mean, variance)
             return False
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -182,12 +184,14 @@ class Tracked(Normalization):
 
     def acceptable(self, update: StatsUpdate) -> bool:
         """Whether an update is finite; if not, it is refused or counted, by `nonfinite`."""
-        return self._finite(update.mean, update.variance)
-
-    def _finite(self, mean: Array, variance: Array) -> bool:
-        channels = nonfinite_channels(mean, variance)
-        if not channels:
+        if all_finite_pair(update.mean, update.variance):
             return True
+        self._left_out(update.mean, update.variance)
+        return False
+
+    def _left_out(self, mean: Array, variance: Array) -> None:
+        """Refuse or count a batch whose statistics are not finite."""
+        channels = nonfinite_channels(mean, variance)
         more = f" and {len(channels) - 10} more" if len(channels) > 10 else ""
         shown = ", ".join(map(str, channels[:10])) + more
         if self.nonfinite == "raise":
@@ -202,7 +206,6 @@ class Tracked(Normalization):
                 f"{where}: the statistics of this batch are not finite, or too large for the buffers, in channels "
                 f"{shown}; the running statistics stay as they are. Further batches of this kind are only counted, in "
                 f"dropped_updates.", RuntimeWarning, stacklevel=2)
-        return False
 
     # ---------------------------------------------------------------- state
 
@@ -315,7 +318,7 @@ class BatchNorm(Tracked):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias, nonfinite,
                          debias)
 
-    def forward(self, x: Any, mask: Any = None) -> Any:
+    def forward(self, x: Any, mask: Any = None, activation: str | None = None) -> Any:
         """Normalize `x`; in training, update the running statistics afterwards.
 
         Parameters
@@ -323,12 +326,14 @@ class BatchNorm(Tracked):
         x : (N, C) or (N, C, …)
         mask : bool, (N, …) without the channels or broadcastable to x, optional
             Which elements count: the others (padding) stay out of all statistics, give 0 and receive no gradient.
+        activation : "relu" or "sigmoid", optional
+            Applied to the result; in training, by the same operation. Not with a mask.
         """
         self._check_shape("forward", x.shape)
         if self.uses_running_stats:
             return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps,
-                                            mask)
-        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask)
+                                            mask, activation)
+        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation)
         if self.training and self.running_mean is not None and not current().recomputing:
             m = self._counted(value(y).shape, mask)
             if value(y).size:  # an empty batch says nothing

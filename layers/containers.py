@@ -7,8 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from minigrad import ops
+from minigrad.backend import device_of
 from minigrad.errors import DtypeError
+from minigrad.kernels import served
+from minigrad.layers.activation import ReLU, Sigmoid
+from minigrad.layers.batch_norm import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
 from minigrad.layers.module import MODULE, Module
+from minigrad.modes import current
+from minigrad.op import value
+from minigrad.ops.normalization_texts import ActivatedBatchNorm
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in the standard library from Python 3.11 on
@@ -142,13 +149,43 @@ class Sequential(_Numbered):
             self.extend(modules)
 
     def forward(self, x: Any) -> Any:
-        """Pass `x` through all modules."""
-        for module in self:
-            x = module(x)
+        """Pass `x` through all modules. In training, BatchNorm and an activation after it run as one operation where a
+        kernel for that serves, and nobody looks on: neither hooks nor observers.
+        """
+        modules = iter(self)
+        module = next(modules, None)
+        fusing = module is not None and _may_fuse(x)
+        while module is not None:
+            following = next(modules, None)
+            activation = _activation_after(module, following) if fusing else None
+            if activation is not None:
+                x = module(x, activation=activation)
+                following = next(modules, None)
+            else:
+                x = module(x)
+            module = following
         return x
 
     def _name_in_part(self, place: int, name: str) -> str:
         return name
+
+
+_BATCH_NORMS = frozenset((BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d))
+_ACTIVATIONS = {ReLU: "relu", Sigmoid: "sigmoid"}
+
+
+def _may_fuse(x: Any) -> bool:
+    """Whether nobody looks on, and a kernel serves BatchNorm with an activation where x is."""
+    return not current().observers and served(ActivatedBatchNorm, "forward", device_of(value(x)).type)
+
+
+def _activation_after(module: Module, following: Module | None) -> str | None:
+    """The activation that `following` is, if `module` is a BatchNorm in training that can apply it; hooks prevent it."""
+    if module.__class__ not in _BATCH_NORMS or module.uses_running_stats:  # type: ignore[attr-defined]
+        return None
+    if following is None or module._hooks or module._pre_hooks or following._hooks or following._pre_hooks:
+        return None
+    return _ACTIVATIONS.get(following.__class__)  # type: ignore[arg-type]
 
 
 class ModuleList(_Numbered):

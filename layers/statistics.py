@@ -11,7 +11,6 @@ so what a forward pass does to the buffers is decided by whoever calls it.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from minigrad.backend import Array, astype, is_array, namespace
 from minigrad.modes import current, enter, leave
+from minigrad.ops.averages import RunningAverages
 
 __all__ = ["InstanceStatsUpdate", "StatisticsLedger", "StatsUpdate", "accumulate_statistics", "deliver",
            "frozen_statistics", "nonfinite_channels", "withhold_statistics"]
@@ -65,12 +65,12 @@ class StatsUpdate:
         >>> batch.applied(np.array([0.0]), np.array([1.0]), momentum=0.5)
         (array([1.5]), array([2.5]))
         """
-        kept = 1 - momentum
-        unbiased = momentum * (self.count / (self.count - 1))
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean = running_mean * kept + self.mean * momentum
-            variance = running_var * kept + self.variance * unbiased
-            return astype(mean, running_mean.dtype), astype(variance, running_var.dtype)
+        return self.moved(running_mean, running_var, momentum)[:2]
+
+    def moved(self, running_mean: Array, running_var: Array, momentum: float) -> tuple[Array, Array, bool]:
+        """As `applied`, and whether all of the new averages are finite."""
+        averages = RunningAverages(momentum, self.count / (self.count - 1))
+        return averages.run_forward(running_mean, running_var, self.mean, self.variance)  # type: ignore[no-any-return]
 
     def merged(self, other: StatsUpdate) -> StatsUpdate:
         """The statistics of both batches together, in float64 (Chan, Golub & LeVeque, 1979).
@@ -126,11 +126,6 @@ class InstanceStatsUpdate(StatsUpdate):
 
 def nonfinite_channels(mean: Array, variance: Array) -> list[int]:
     """The channels in which one of two (C,) arrays is infinite or NaN."""
-    # One product answers for almost every batch: it is finite only if all elements are (∞·0 is NaN). It may overflow
-    # although they are, so what it doubts is looked at one by one.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if math.isfinite(mean.dot(variance)):
-            return []
     xp = namespace(mean)
     return [int(c) for c in xp.nonzero(~(xp.isfinite(mean) & xp.isfinite(variance)))[0]]
 

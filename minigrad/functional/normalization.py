@@ -12,7 +12,8 @@ __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_res
 
 
 def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None,
-               training: bool = False, momentum: float | None = 0.1, eps: float = 1e-5, *, mask: Any = None) -> Any:
+               training: bool = False, momentum: float | None = 0.1, eps: float = 1e-5, *, mask: Any = None,
+               activation: str | None = None) -> Any:
     """Normalize each channel: by the statistics of this batch in training, by the running ones otherwise.
 
     Parameters
@@ -29,20 +30,22 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
         Added to the variance, under the root.
     mask : bool, (N, …) without the channels or broadcastable to the input, optional
         Which elements count: the others (padding) stay out of the statistics, give 0 and receive no gradient.
+    activation : "relu" or "sigmoid", optional
+        Applied to the result, in training by the same operation. Not with a mask.
 
     Raises
     ------
     ArgumentError
-        Evaluation without running statistics.
+        Evaluation without running statistics, or another activation.
     ShapeError
         A shape does not fit, or training with one value per channel.
     """
     if training:
-        return ops.batch_norm(input, weight, bias, eps, mask)[0]
+        return ops.batch_norm(input, weight, bias, eps, mask, activation)[0]
     if running_mean is None or running_var is None:
         raise ArgumentError("batch_norm", got="training=False without running statistics",
                             wanted="running_mean and running_var, or training=True")
-    return ops.batch_norm_inference(input, running_mean, running_var, weight, bias, eps, mask)
+    return ops.batch_norm_inference(input, running_mean, running_var, weight, bias, eps, mask, activation)
 
 
 def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,

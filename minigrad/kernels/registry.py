@@ -17,7 +17,7 @@ from minigrad.errors import ArgumentError
 from minigrad.modes import KERNEL_TIERS, current, switch
 from minigrad.op import Op
 
-__all__ = ["Kernel", "accelerates", "disabled", "kernels_of", "tier"]
+__all__ = ["Kernel", "accelerates", "disabled", "kernels_of", "served", "tier"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,6 +97,12 @@ def _device(args: tuple[Any, ...]) -> str:
 def kernels_of(op: type[Op], phase: str) -> tuple[Kernel, ...]:
     """What is registered for one phase of an operation, in the order in which it is asked."""
     return tuple(_table.get((op, phase), ()))
+
+
+def served(op: type[Op], phase: str, device: str) -> bool:
+    """Whether a kernel of the tiers in use is registered for one phase of an operation on a kind of device."""
+    level = current().kernels
+    return any(kernel.tier <= level and kernel.device == device for kernel in _table.get((op, phase), ()))
 
 
 def tier(name: str) -> switch:

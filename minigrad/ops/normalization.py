@@ -1,249 +1,54 @@
-"""The normalizations: one family, one text.
-
-Elements that share statistics form a set S of m values: for BatchNorm a channel of the batch, for LayerNorm the last
-axes of one example, for InstanceNorm a channel of one example, for GroupNorm a group of its channels. With ⟨·⟩ the mean
-over S,
-
-    μ = ⟨x⟩    σ² = ⟨(x − μ)²⟩    r = (σ² + ε)^−½    x̂ = (x − μ)·r    y = γ·x̂ + β
-
-and for gradients gy, gμ, gσ², gr of all four outputs, with ĝ = γ·gy,
-
-    gx = r·(ĝ − ⟨ĝ⟩ − x̂·⟨ĝ·x̂⟩) + gμ/m + 2(x − μ)·gσ²/m − r²·x̂·gr/m        gγ = Σ gy·x̂        gβ = Σ gy
-
-(Ioffe & Szegedy, arXiv:1502.03167, section 3, here with the statistics as outputs.) Being complete in the gradients of
-μ, σ² and r is what makes every higher derivative right: backward uses them as ordinary values of the graph.
-
-RMSNorm does not centre: x̂ = x·r with r = (⟨x²⟩ + ε)^−½, and the terms with μ and ⟨ĝ⟩ are absent. With a mask, ⟨·⟩ and
-m are those of the elements that count; the others get y = 0 and gx = 0.
-"""
+"""The normalizations as functions: what they refuse, and the operation that each is."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minigrad.backend import accumulation_dtype, astype, is_array, is_floating, namespace
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
-from minigrad.op import Op, apply, inputs, outputs, value
+from minigrad.op import apply, value
 from minigrad.ops.arithmetic import where as _where
-from minigrad.ops.elementwise import cast
-from minigrad.ops.shape import reshape
-from minigrad.ops.statistics import (
-    inverse_std,
-    kept_where,
-    mean_square,
-    moments,
-    normalize,
-    scale_shift,
-    share,
-    sum_rows,
+from minigrad.ops.normalization_texts import (
+    ACTIVATIONS,
+    ActivatedBatchNorm,
+    BatchNorm,
+    BatchNormInference,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    MaskedNorm,
+    RMSNorm,
 )
+from minigrad.ops.shape import reshape
 
 __all__ = ["batch_norm", "batch_norm_inference", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
 
-
-class _Family(Op):
-    """What all share: the axes of statistics, the shape of the parameters, ε, and the way back through statistics."""
-
-    __slots__ = ("axes", "param_shape", "eps", "_parameter")
-    _parameter: tuple[int, ...]
-    broadcasts = True  # γ and β against x, and they may differ from it and from each other in dtype
-    widens = True
-    centred: ClassVar[bool] = True
-
-    def __init__(self, axes, param_shape, eps):
-        self.axes, self.param_shape, self.eps = axes, param_shape, eps
-
-    def _remember(self, weight, bias):
-        """The shape of γ and β, for their gradients."""
-        parameter = bias if weight is None else weight
-        self._parameter = () if parameter is None else parameter.shape
-
-    def absent(self, i):
-        """Whether input i is known to have been None, for `minigrad.expansion`, which finds no array for it."""
-        return i in (1, 2) and self._parameter == ()
-
-    def _gradients(self, x, weight, mean, rstd, mask, needs, gy, gmean, gvariance, grstd):
-        """gx, gγ and gβ by the formulas at the head of this file; μ is None where nothing is centred."""
-        gx = gweight = gbias = None
-        if gy is not None:
-            gy = kept_where(cast(gy, accumulation_dtype(value(gy).dtype)), mask)
-            if needs[0] or needs[1]:
-                wide = cast(x, rstd.dtype)
-                xhat = kept_where(wide * rstd if mean is None else normalize(wide, mean, rstd), mask)
-            if needs[0]:
-                gx = self._through_y(gy, xhat, weight, rstd, mask)
-            if needs[1]:
-                gweight = self._to_parameter(gy * xhat)
-            if needs[2]:
-                gbias = self._to_parameter(gy)
-        if needs[0]:
-            gx = self._through_statistics(gx, x, mean, rstd, mask, gmean, gvariance, grstd)
-            gx = gx if gx is None else cast(kept_where(gx, mask), value(x).dtype)
-        return gx, gweight, gbias
-
-    def _through_y(self, gy, xhat, weight, rstd, mask):
-        """r·(ĝ − ⟨ĝ⟩ − x̂·⟨ĝ·x̂⟩), without ⟨ĝ⟩ where nothing is centred: symmetric in ĝ, and the whole family's."""
-        xp = namespace(gy)
-        k = share(gy, self.axes, mask)
-        if weight is not None:
-            gy = gy * xp.reshape(weight, self.param_shape)
-        mean_gx = xp.sum(gy * xhat, axis=self.axes, keepdims=True) * k
-        if self.centred:
-            gy = gy - xp.sum(gy, axis=self.axes, keepdims=True) * k
-        return rstd * (gy - xhat * mean_gx)
-
-    def _through_statistics(self, gx, x, mean, rstd, mask, gmean, gvariance, grstd):
-        """gx with gμ/m + 2(x − μ)·gσ²/m − r²·x̂·gr/m added, as far as those gradients exist; μ is None for 0."""
-        k = share(x, self.axes, mask)
-        if gmean is not None:
-            spread = namespace(gmean).broadcast_to(gmean * k, x.shape)
-            gx = spread if gx is None else gx + spread
-        if gvariance is not None:
-            term = (x if mean is None else x - mean) * (gvariance * (2 * k))
-            gx = term if gx is None else gx + term
-        if grstd is not None:
-            term = (x if mean is None else x - mean) * (rstd * rstd * rstd * grstd * -k)
-            gx = term if gx is None else gx + term
-        return gx
-
-    def _to_parameter(self, g):
-        """Sum to the shape of γ and β."""
-        return namespace(g).reshape(sum_rows(g, self.param_shape), self._parameter)
-
-
-class Normalization(_Family):
-    """(y, μ, σ², r) = (γ·x̂ + β, ⟨x⟩, ⟨(x − μ)²⟩, (σ² + ε)^−½);   gradients: at the head of this file
-
-    axes : the axes over which statistics are shared
-    param_shape : the shape in which γ and β broadcast against x
-    """
-
-    __slots__ = ()
-    n_out = 4
-    keeps = inputs(0, when=(0, 1)) + inputs(1, when=0) + outputs(1, 3, when=(0, 1))
-
-    def forward(self, x, weight, bias, mask=None):
-        self._remember(weight, bias)
-        mean, variance = moments(x, self.axes, mask)
-        rstd = inverse_std(variance, self.eps)
-        y = scale_shift(normalize(cast(x, mean.dtype), mean, rstd), weight, bias, self.param_shape)
-        return cast(kept_where(y, mask), x.dtype), mean, variance, rstd
-
-    def backward(self, saved, needs, gy, gmean, gvariance, grstd):
-        x, weight, mean, rstd, *masked = saved
-        mask = masked[0] if masked else None
-        return (*self._gradients(x, weight, mean, rstd, mask, needs, gy, gmean, gvariance, grstd), None)[: len(needs)]
-
-
-class BatchNorm(Normalization):
-    """Statistics over the batch and all places, per channel (axis 1): formulas at the head of this file."""
-
-    __slots__ = ()
-
-
-class LayerNorm(Normalization):
-    """Statistics over the last axes, per example (Ba et al., arXiv:1607.06450): formulas at the head of this file."""
-
-    __slots__ = ()
-
-
-class GroupNorm(Normalization):
-    """Statistics over a group of channels and all places, per example: formulas at the head of this file
-
-    x is viewed as (N, groups, channels of a group, …) (Wu & He, arXiv:1803.08494).
-    """
-
-    __slots__ = ()
-
-
-class InstanceNorm(Normalization):
-    """Statistics over all places, per example and channel (Ulyanov et al., arXiv:1607.08022): head of this file."""
-
-    __slots__ = ()
-
-
-class MaskedNorm(Normalization):
-    """Any of the family with a mask as fourth input: statistics of the elements that count, 0 in the others."""
-
-    __slots__ = ()
-    keeps = (*Normalization.keeps, *inputs(3))
-    # Its own, so that kernels for the family, which know of no mask, do not serve it.
-    forward = Normalization.forward
-    backward = Normalization.backward
-
-
-class RMSNorm(_Family):
-    """(y, q, r) = (γ·x·r + β, ⟨x²⟩, (q + ε)^−½)        (Zhang & Sennrich, arXiv:1910.07467)
-
-    gx = r·(ĝ − x̂·⟨ĝ·x̂⟩) + 2x·gq/m − r²·x̂·gr/m    gγ = Σ gy·x̂    gβ = Σ gy        with x̂ = x·r and ĝ = γ·gy
-    """
-
-    __slots__ = ()
-    n_out = 3
-    keeps = inputs(0, when=(0, 1)) + inputs(1, when=0) + outputs(2, when=(0, 1))
-    centred = False
-
-    def forward(self, x, weight, bias):
-        self._remember(weight, bias)
-        square = mean_square(x, self.axes)
-        rstd = inverse_std(square, self.eps)
-        y = scale_shift(cast(x, square.dtype) * rstd, weight, bias, self.param_shape)
-        return cast(y, x.dtype), square, rstd
-
-    def backward(self, saved, needs, gy, gsquare, grstd):
-        x, weight, rstd = saved
-        return self._gradients(x, weight, None, rstd, None, needs, gy, None, gsquare, grstd)
-
-
-class BatchNormInference(Op):
-    """y = γ·(x − μ)·r + β with given μ and σ², r = (σ² + ε)^−½: an affine map of x
-
-    gx = gy·γ·r    gμ = −Σ gx    gσ² = −½·r²·Σ gx·(x − μ)    gγ = Σ gy·(x − μ)·r    gβ = Σ gy
-    """
-
-    __slots__ = ("param_shape", "eps")
-    keeps = inputs(0, when=(2, 3)) + inputs(1, when=(2, 3)) + inputs(2) + inputs(3, when=(0, 1, 2))
-    broadcasts = True
-
-    def __init__(self, param_shape, eps):
-        self.param_shape, self.eps = param_shape, eps
-
-    def _view(self, a):
-        return namespace(a).reshape(a, self.param_shape)
-
-    def forward(self, x, mean, variance, weight, bias):
-        wide = cast(x, accumulation_dtype(value(x).dtype))
-        y = normalize(wide, self._view(mean), inverse_std(self._view(variance), self.eps))
-        return cast(scale_shift(y, weight, bias, self.param_shape), x.dtype)
-
-    def backward(self, saved, needs, gy):
-        x, mean, variance, weight = saved
-        gx = gmean = gvariance = gweight = gbias = None
-        wide = cast(gy, accumulation_dtype(value(gy).dtype))
-        rstd = inverse_std(self._view(variance), self.eps)
-        if needs[0] or needs[1] or needs[2]:
-            gx = wide * (rstd if weight is None else self._view(weight) * rstd)
-        if needs[2] or needs[3]:
-            deviation = x - self._view(mean)
-        if needs[1]:
-            gmean = -self._to_parameter(gx)
-        if needs[2]:
-            gvariance = self._to_parameter(gx * deviation * (rstd * rstd) * -0.5)
-        if needs[3]:
-            gweight = self._to_parameter(wide * (deviation * rstd))
-        if needs[4]:
-            gbias = self._to_parameter(wide)
-        return (cast(gx, value(gy).dtype) if needs[0] else None), gmean, gvariance, gweight, gbias
-
-    def _to_parameter(self, g):
-        return namespace(g).reshape(sum_rows(g, self.param_shape), (-1,))
-
-
 # ------------------------------------------------------------------ arguments
+
+
+class _Given(NamedTuple):
+    """Shape and dtype of an argument. What the checks say depends on nothing else, so it is remembered by them."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+def _given(*arguments: Any) -> tuple[Any, ...]:
+    """`_Given` of every argument; None of None."""
+    return tuple([None if a is None else _Given(tuple(a.shape), a.dtype) for a in arguments])
+
+
+#: Operations with checked arguments that are remembered, of each function.
+REMEMBERED = 1024
 
 
 def _check(where: str, x: Any, shape: tuple[int, ...], eps: float, **arrays: Any) -> None:
@@ -271,6 +76,14 @@ def _last_axes(where: str, x: Any, normalized_shape: int | Sequence[int]) -> tup
     if not shape or x.ndim < len(shape) or tuple(x.shape[x.ndim - len(shape) :]) != shape:
         raise ShapeError(where, got=f"input of shape {tuple(x.shape)}", wanted=f"last axes of {shape}")
     return shape
+
+
+def _refuse_activation(activation: str | None, mask: Any) -> None:
+    """Refuse an activation that BatchNorm cannot apply, and any together with a mask."""
+    if activation is not None and activation not in ACTIVATIONS:
+        raise ArgumentError("batch_norm", got=f"activation={activation!r}", wanted=f"one of {', '.join(ACTIVATIONS)}")
+    if activation is not None and mask is not None:
+        raise ArgumentError("batch_norm", got=f"activation={activation!r} and a mask", wanted="one of the two")
 
 
 def _mask(where: str, x: Any, mask: Any, without: tuple[int, ...]) -> Any:
@@ -315,8 +128,8 @@ def _refuse_single(where: str, x: Any, fewest: int) -> None:
 # ------------------------------------------------------------------ the functions
 
 
-def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5,
-               mask: Any = None) -> tuple[Any, Any, Any, Any]:
+def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, mask: Any = None,
+               activation: str | None = None) -> tuple[Any, Any, Any, Any]:
     """Normalize each channel by the statistics of this batch. Pure: nothing is updated.
 
     Parameters
@@ -328,6 +141,8 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5,
         Added to the variance, under the root.
     mask : bool, (N, …) without the channels or broadcastable to x, optional
         Which elements count: the others (padding) stay out of the statistics, give 0 and receive no gradient.
+    activation : "relu" or "sigmoid", optional
+        Applied to y by the same operation. Not with a mask.
 
     Returns
     -------
@@ -339,22 +154,38 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5,
     ------
     ShapeError
         A shape does not fit, or there is only one value per channel (a ValueError): its variance says nothing.
+    ArgumentError
+        ε is negative, or the activation is another.
     """
+    if mask is None:
+        y, mean, variance, rstd = apply(_batch_norm(*_given(x, weight, bias), eps, activation), x, weight, bias)
+        return y, mean, variance, rstd
     channels, shape = _channels("batch_norm", x)
     _check("batch_norm", x, (channels,), eps, weight=weight, bias=bias)
+    _refuse_activation(activation, mask)
+    mask = _mask("batch_norm", x, mask, (1,))
     axes = (0, *range(2, x.ndim))
-    if mask is None:
-        _refuse_single("batch_norm", x, math.prod(x.shape) // max(channels, 1))
-        y, mean, variance, rstd = apply(BatchNorm(axes, shape, eps), x, weight, bias)
-    else:
-        mask = _mask("batch_norm", x, mask, (1,))
-        _refuse_single("batch_norm", x, int(counts(mask, x.shape, axes).min()) if channels else 0)
-        y, mean, variance, rstd = apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask)
+    _refuse_single("batch_norm", x, int(counts(mask, x.shape, axes).min()) if channels else 0)
+    y, mean, variance, rstd = apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask)
     return y, mean, variance, rstd
 
 
+@functools.lru_cache(REMEMBERED)
+def _batch_norm(x: _Given, weight: _Given | None, bias: _Given | None, eps: float,
+                activation: str | None) -> BatchNorm:
+    """The operation without a mask, once all has been checked."""
+    channels, shape = _channels("batch_norm", x)
+    _check("batch_norm", x, (channels,), eps, weight=weight, bias=bias)
+    _refuse_single("batch_norm", x, math.prod(x.shape) // max(channels, 1))
+    axes = (0, *range(2, x.ndim))
+    if activation is None:
+        return BatchNorm(axes, shape, eps)
+    _refuse_activation(activation, None)
+    return ActivatedBatchNorm(axes, shape, eps, activation)
+
+
 def batch_norm_inference(x: Any, mean: Any, variance: Any, weight: Any = None, bias: Any = None,
-                         eps: float = 1e-5, mask: Any = None) -> Any:
+                         eps: float = 1e-5, mask: Any = None, activation: str | None = None) -> Any:
     """Normalize each channel by given statistics: an affine map, differentiable in all five arguments.
 
     Parameters
@@ -365,12 +196,15 @@ def batch_norm_inference(x: Any, mean: Any, variance: Any, weight: Any = None, b
     eps : float
         Added to the variance, under the root.
     mask : bool, optional
-        As for `batch_norm`.
+    activation : "relu" or "sigmoid", optional
+        As for `batch_norm`; the activation is an operation of its own.
     """
+    _refuse_activation(activation, mask)
     channels, shape = _channels("batch_norm", x)
     _check("batch_norm", x, (channels,), eps, running_mean=mean, running_var=variance, weight=weight, bias=bias)
     if mask is None:
-        return apply(BatchNormInference(shape, eps), x, mean, variance, weight, bias)
+        y = apply(BatchNormInference(shape, eps), x, mean, variance, weight, bias)
+        return y if activation is None else apply(ACTIVATIONS[activation], y)
     mask = _mask("batch_norm", x, mask, (1,))
     # Before as well as after: what stands in padding may not even be a number.
     y = apply(BatchNormInference(shape, eps), _where(mask, x, 0.0), mean, variance, weight, bias)
@@ -469,12 +303,21 @@ def layer_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None
     -------
     y : shape and dtype of x
     """
+    last = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else normalized_shape
+    op = _layer_norm(*_given(x, weight, bias), last, eps)
+    if mask is None:
+        return apply(op, x, weight, bias)[0]
+    masked = MaskedNorm(op.axes, op.param_shape, eps)
+    return apply(masked, x, weight, bias, _mask("layer_norm", x, mask, op.axes))[0]
+
+
+@functools.lru_cache(REMEMBERED)
+def _layer_norm(x: _Given, weight: _Given | None, bias: _Given | None, normalized_shape: int | tuple[int, ...],
+                eps: float) -> LayerNorm:
+    """The operation without a mask, once all has been checked."""
     shape = _last_axes("layer_norm", x, normalized_shape)
     _check("layer_norm", x, shape, eps, weight=weight, bias=bias)
-    axes = tuple(range(x.ndim - len(shape), x.ndim))
-    if mask is None:
-        return apply(LayerNorm(axes, shape, eps), x, weight, bias)[0]
-    return apply(MaskedNorm(axes, shape, eps), x, weight, bias, _mask("layer_norm", x, mask, axes))[0]
+    return LayerNorm(tuple(range(x.ndim - len(shape), x.ndim)), shape, eps)
 
 
 def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None) -> Any:

@@ -11,7 +11,7 @@ from minigrad.expansion import expand, prove_equal, steps_of
 from minigrad.gradcheck import GradientError
 from minigrad.graph import walk
 from minigrad.op import apply, value
-from minigrad.ops.normalization import BatchNorm, LayerNorm
+from minigrad.ops.normalization_texts import BatchNorm, LayerNorm
 
 X = np.random.default_rng(0).normal(size=(6, 3))
 

@@ -10,7 +10,7 @@ from minigrad import Op, Tensor, apply, inputs, ops, outputs
 from minigrad.backend import namespace
 from minigrad.errors import ArgumentError, GraphError, ShapeError
 from minigrad.gradcheck import GradientError, check_gradients
-from minigrad.ops.normalization import BatchNorm
+from minigrad.ops.normalization_texts import BatchNorm
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 2))

@@ -1,13 +1,12 @@
 """The compiled kernels against their operations' texts in float64, over shapes and layouts, and what they decline."""
 
-import sys
-
 import numpy as np
 import pytest
 from normalization_kernels import BATCH, LAYER, close, compare, draw, run
 
 from minigrad import Tensor, grad, kernels, ops
 from minigrad.kernels.compiled import loading, normalization
+from minigrad.ops.normalization_texts import BatchNorm
 
 pytest.importorskip("numba")
 
@@ -96,7 +95,7 @@ def test_only_what_is_needed_is_given(kind, needs):
 def test_what_they_cannot_take_runs_as_text():
     x = np.random.default_rng(0).standard_normal((6, 4, 5, 5)).astype(np.float32)
     for view in (x[:, ::2], x.swapaxes(2, 3), x[1:, :, 1:], np.asfortranarray(x), x[::-1], x.astype(np.float16)):
-        op = sys.modules["minigrad.ops.normalization"].BatchNorm((0, 2, 3), (1, view.shape[1], 1, 1), 1e-5)
+        op = BatchNorm((0, 2, 3), (1, view.shape[1], 1, 1), 1e-5)
         assert (normalization.forward(op, view, None, None) is NotImplemented) == (view.dtype != np.float32
                                                                                    or not view.flags.c_contiguous)
         wanted = ops.batch_norm(np.ascontiguousarray(view).astype(np.float64))[0]

@@ -9,7 +9,7 @@ from minigrad import Tensor, layers, ops
 from minigrad.gradcheck import check_gradients
 from minigrad.op import apply
 from minigrad.ops.local_response import LocalResponseNorm
-from minigrad.ops.normalization import GroupNorm, RMSNorm
+from minigrad.ops.normalization_texts import GroupNorm, RMSNorm
 
 BOUND = 1e-7
 EPS = 0.05

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.kernels.registry import accelerates
-from minigrad.ops.normalization import BatchNorm
+from minigrad.ops.normalization_texts import BatchNorm
 from minigrad.threads import get_num_threads
 
 FLOAT = np.dtype(np.float32)

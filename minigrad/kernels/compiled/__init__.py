@@ -1,5 +1,8 @@
 """Kernels compiled by numba (extra `fast`), for the CPU. numba is imported when the first of them runs, not before."""
 
-from minigrad.kernels.compiled import activation, convolution, normalization, pooling
+from minigrad.kernels.compiled import loading
 
-__all__ = ["activation", "convolution", "normalization", "pooling"]
+if loading.INSTALLED:
+    from minigrad.kernels.compiled import activation, averages, convolution, normalization, pooling
+
+    __all__ = ["activation", "averages", "convolution", "loading", "normalization", "pooling"]

@@ -47,7 +47,7 @@ def _alone(op: Any, w_shape: tuple[int, ...]) -> bool:
 @accelerates(Convolution, "forward")
 def forward(op: Any, x: Any, w: Any, b: Any) -> Any:
     """y, as the text gives it."""
-    if not loading.INSTALLED or not _plain(x, w) or (b is not None and b.dtype != FLOAT) or not blas.available():
+    if not _plain(x, w) or (b is not None and b.dtype != FLOAT) or not blas.available():
         return NotImplemented
     op._spatial, op._kernel = x.shape[2:], w.shape[2:]
     y = np.empty((x.shape[0], w.shape[0], *op.lengths(op._spatial, op._kernel)), FLOAT)
@@ -61,7 +61,7 @@ def forward(op: Any, x: Any, w: Any, b: Any) -> Any:
 @accelerates(Convolution, "backward")
 def backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
     """(gx, gw, gb), as the text gives them: the two operations below, and a sum over places that lie together."""
-    if not needs[2] or not loading.INSTALLED or not _plain(gy):
+    if not needs[2] or not _plain(gy):
         return NotImplemented
     gx, gw, _ = op.backward(saved, (needs[0], needs[1], False), gy)
     gb = np.empty(gy.shape[1], FLOAT)
@@ -73,7 +73,7 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
 @accelerates(ConvolutionInput, "forward")
 def to_input(op: Any, gy: Any, w: Any) -> Any:
     """gx, as the text gives it."""
-    if not loading.INSTALLED or not _plain(gy, w) or not blas.available():
+    if not _plain(gy, w) or not blas.available():
         return NotImplemented
     op._kernel = w.shape[2:]
     gx = np.empty((gy.shape[0], w.shape[1] * op.groups, *op.spatial), FLOAT)
@@ -86,7 +86,7 @@ def to_input(op: Any, gy: Any, w: Any) -> Any:
 @accelerates(ConvolutionWeight, "forward")
 def to_weight(op: Any, gy: Any, x: Any) -> Any:
     """gw, as the text gives it."""
-    if not loading.INSTALLED or not _plain(gy, x) or not blas.available():
+    if not _plain(gy, x) or not blas.available():
         return NotImplemented
     op._spatial = x.shape[2:]
     shape = (gy.shape[1], x.shape[1] // op.groups, *op.kernel)

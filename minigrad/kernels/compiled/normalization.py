@@ -10,7 +10,14 @@ import numpy as np
 
 from minigrad.kernels.compiled import loading
 from minigrad.kernels.registry import accelerates
-from minigrad.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from minigrad.ops.normalization_texts import (
+    ActivatedBatchNorm,
+    BatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+)
 
 FLOAT = np.dtype(np.float32)
 #: Columns of a strip where several threads share a matrix.
@@ -78,7 +85,7 @@ def _parameter(a: Any, length: int, absent: float) -> Any:
 
 def _forward(op: Any, x: Any, weight: Any, bias: Any, activation: str = "") -> Any:
     """(y, statistics (3, …)); NotImplemented where no loops fit."""
-    if not loading.INSTALLED or x.dtype != FLOAT or not x.flags.c_contiguous or x.size == 0:
+    if x.dtype != FLOAT or not x.flags.c_contiguous or x.size == 0:
         return NotImplemented
     plan = _plan(op.__class__, op.axes, x.shape, activation, loading.PARALLEL_FROM, STRIP)
     w, b = _parameter(weight, plan.parameters, 1), _parameter(bias, plan.parameters, 0)
@@ -102,6 +109,13 @@ def forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
     return found if found is NotImplemented else (found[0], *found[1])
 
 
+@accelerates(ActivatedBatchNorm, "forward")
+def activated_forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
+    """(a(y), mean, variance, rstd), as the text gives them."""
+    found = _forward(op, x, weight, bias, op.activation)
+    return found if found is NotImplemented else (found[0], *found[1])
+
+
 @accelerates(RMSNorm, "forward")
 def rms_forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
     """(y, mean square, its inverse root), as the text gives them."""
@@ -112,7 +126,7 @@ def rms_forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
 def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs: Any, gy: Any,
               activation: str = "") -> Any:
     """(gx, gweight, gbias); NotImplemented where no loops fit. `y` is read for a fused activation alone."""
-    if (not loading.INSTALLED or not needs[0] or x.dtype != FLOAT or gy.dtype != FLOAT or rstd.dtype != FLOAT
+    if (not needs[0] or x.dtype != FLOAT or gy.dtype != FLOAT or rstd.dtype != FLOAT
             or not x.flags.c_contiguous or not gy.flags.c_contiguous or x.size == 0):
         return NotImplemented
     plan = _plan(op.__class__, op.axes, x.shape, activation, loading.PARALLEL_FROM, STRIP)
@@ -144,6 +158,17 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any, gmean: Any, gvariance: An
         return NotImplemented
     x, weight, mean, rstd = saved
     return _backward(op, x, None, weight, mean, rstd, needs, gy)
+
+
+@accelerates(ActivatedBatchNorm, "backward")
+def activated_backward(op: Any, saved: Any, needs: Any, gy: Any, gmean: Any, gvariance: Any, grstd: Any) -> Any:
+    """(gx, gweight, gbias), as the text gives them where only the activation's output has a gradient."""
+    if gy is None or gmean is not None or gvariance is not None or grstd is not None:
+        return NotImplemented
+    x, weight, mean, rstd, y = saved
+    if y.dtype != FLOAT or not y.flags.c_contiguous:
+        return NotImplemented
+    return _backward(op, x, y, weight, mean, rstd, needs, gy, op.activation)
 
 
 @accelerates(RMSNorm, "backward")

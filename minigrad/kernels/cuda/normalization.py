@@ -22,7 +22,7 @@ from minigrad.kernels.cuda.launch import (
     vector,
 )
 from minigrad.kernels.registry import accelerates
-from minigrad.ops.normalization import BatchNorm, LayerNorm
+from minigrad.ops.normalization_texts import BatchNorm, LayerNorm
 
 FILE = "normalization"
 COMFORTABLE = 100 * 1024  # bytes of shared memory that let two blocks run on one multiprocessor
