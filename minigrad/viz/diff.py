@@ -172,7 +172,17 @@ def _changes(a: Graph, b: Graph, left: Node, right: Node) -> list[str]:
     held_a, held_b = a.held_bytes(ops_a), b.held_bytes(ops_b)
     if held_a != held_b:
         found.append(f"keeps {bytes_text(held_a)} → {bytes_text(held_b)}")
+    updated_a, updated_b = _updated(a, left), _updated(b, right)
+    if updated_a != updated_b:
+        found.append(f"updates {', '.join(updated_a) or 'nothing'} → {', '.join(updated_b) or 'nothing'}")
     return found
+
+
+def _updated(graph: Graph, node: Node) -> list[str]:
+    """Names of the buffers that a node gives new values, such as running statistics."""
+    ops = set(node.ops)
+    return [graph.tensor[m.tensor].name.rpartition(".")[2] for m in graph.mutations
+            if m.op in ops or graph.op[m.op].parent in ops]
 
 
 def _named(node: Node) -> str:
