@@ -10,6 +10,7 @@ from minigrad.errors import DtypeError, ShapeError
 from minigrad.op import Op, apply, inputs, total
 from minigrad.ops.activation import log_softmax
 from minigrad.ops.elementwise import cast, widened
+from minigrad.ops.reduction import finite
 
 __all__ = ["binary_cross_entropy", "cross_entropy"]
 
@@ -29,8 +30,8 @@ class CrossEntropy(Op):
         self.reduce = reduce
 
     def forward(self, x, target):
-        xp = namespace(x)
-        product = target * xp.where(target == 0, 0.0, log_softmax(widened(x), 1))  # 0·ln 0 is 0: a class that is ruled out
+        logp = log_softmax(widened(x), 1)
+        product = target * namespace(x).where(target == 0, finite(logp), logp)  # 0·ln 0 is 0: a class that is ruled out
         axes = tuple(range(x.ndim)) if self.reduce else (1,)
         return cast(-total(product, axes, False), x.dtype)
 

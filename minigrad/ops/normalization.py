@@ -135,34 +135,47 @@ class Normalization(_Family):
 
 
 class BatchNorm(Normalization):
-    """Statistics over the batch and all places, per channel (axis 1): formulas at the head of this file."""
+    """y = γ·(x − μ)·r + β, r = (σ² + ε)^−½, with μ and σ² over the batch and all places, per channel (axis 1)
+
+    The other formulas are at the head of this file.
+    """
 
     __slots__ = ()
 
 
 class LayerNorm(Normalization):
-    """Statistics over the last axes, per example (Ba et al., arXiv:1607.06450): formulas at the head of this file."""
+    """y = γ·(x − μ)·r + β, r = (σ² + ε)^−½, with μ and σ² over the last axes, per example
+
+    Ba et al., arXiv:1607.06450. The other formulas are at the head of this file.
+    """
 
     __slots__ = ()
 
 
 class GroupNorm(Normalization):
-    """Statistics over a group of channels and all places, per example: formulas at the head of this file
+    """y = γ·(x − μ)·r + β, r = (σ² + ε)^−½, with μ and σ² over a group of channels and all places, per example
 
-    x is viewed as (N, groups, channels of a group, …) (Wu & He, arXiv:1803.08494).
+    x is viewed as (N, groups, channels of a group, …) (Wu & He, arXiv:1803.08494). The other formulas are at the head
+    of this file.
     """
 
     __slots__ = ()
 
 
 class InstanceNorm(Normalization):
-    """Statistics over all places, per example and channel (Ulyanov et al., arXiv:1607.08022): head of this file."""
+    """y = γ·(x − μ)·r + β, r = (σ² + ε)^−½, with μ and σ² over all places, per example and channel
+
+    Ulyanov et al., arXiv:1607.08022. The other formulas are at the head of this file.
+    """
 
     __slots__ = ()
 
 
 class MaskedNorm(Normalization):
-    """Any of the family with a mask as fourth input: statistics of the elements that count, 0 in the others."""
+    """y = γ·(x − μ)·r + β, r = (σ² + ε)^−½, with μ and σ² over the elements that the mask counts; 0 in the others
+
+    Any of the family, with the mask as fourth input.
+    """
 
     __slots__ = ()
     keeps = (*Normalization.keeps, *inputs(3))

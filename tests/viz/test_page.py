@@ -79,7 +79,7 @@ def labels(page):
 
 def test_it_loads_and_asks_for_nothing(open_page, file):
     page = open_page(file)
-    assert labels(page) == ["Linear fc1", "BatchNorm1d bn1", "ReLU act", "Linear fc2", "CrossEntropy", "x", "q", "loss"]
+    assert labels(page) == ["Linear fc1", "BatchNorm1d bn1", "ReLU act", "Linear fc2", "CrossEntropy", "x", "target", "loss"]
     policy = page.get_attribute("meta[http-equiv]", "content")
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
