@@ -56,6 +56,10 @@ def test_a_script_a_dump_and_a_run(tmp_path, capsys):
     assert cli.main(["graph", f"{script}:step", "-o", str(run / "graph_train.json")]) == 0
     held = json.loads((run / "graph_train.json").read_text(encoding="utf-8"))
     assert "0.weight" in {t.get("name") for t in held["tensors"]}
+    assert cli.main(["graph", f"{script}:step", "--norm", "none"]) == 2
+    assert "--norm" in capsys.readouterr().err
+    assert cli.main(["graph", str(run), "--backward"]) == 2
+    assert "create_graph=True" in capsys.readouterr().err
     for what in (run, run / "graph_train.json"):
         assert cli.main(["summary", str(what)]) == 0
         assert "BatchNorm1d" in capsys.readouterr().out
@@ -69,6 +73,10 @@ def test_differences(tmp_path, capsys):
     assert "+ BatchNorm1d 2: only in B" in capsys.readouterr().out
     assert cli.main(["graph", "diff", "mlp:mode=train", "mlp:mode=eval"]) == 0
     assert "BatchNorm → BatchNormInference" in capsys.readouterr().out
+    assert cli.main(["graph", "diff", "mlp:mode=eval", "mlp:fold=yes"]) == 0
+    said = capsys.readouterr().out
+    assert "− BatchNorm1d 2: only in A" in said
+    assert "≠ Linear 1: weight 100×784 → weight 100×784 · bias 100" in said
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
@@ -76,7 +84,10 @@ def test_differences(tmp_path, capsys):
     (["graph", "mlp:norm=odd"], "norm=odd"),
     (["graph", "mlp", "--expand", "bn9", "-o", "x.svg"], "got 'bn9'"),
     (["graph", "mlp", "-o", "x.bmp"], ".svg"),
+    (["graph", "mlp:fold=maybe"], "fold=(no|yes)"),
     (["graph", "."], "graph_train.json"),
+    (["graph", ".", "--mode", "eval"], "graph_eval.json"),
+    (["graph", ".", "--norm", "layer"], "--norm"),
 ])
 def test_wrong_words_are_answered_in_one_line(arguments, said, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

@@ -105,8 +105,8 @@ def test_attention_opens_into_scores_softmax_and_sum(mask, drop):
     scores, softmax, total = (graph.op[p] for p in attention.body)
     assert [scores.op, softmax.op, total.op] == ["Scores", "Softmax", "WeightedSum"]
     assert set(scores.inputs) >= set(attention.inputs[:2])
-    assert softmax.outputs == [attention.outputs[1]] == [total.inputs[0]]
-    assert total.inputs[1] == attention.inputs[2]
+    assert softmax.outputs == [attention.outputs[1]]
+    assert set(total.inputs) >= {attention.outputs[1], attention.inputs[2]}
     assert all(step.body for step in (scores, softmax))
     assert sums_checked(rec, 1e-11) >= 6
 

@@ -100,6 +100,7 @@ def test_opening_batchnorm_and_closing_it(open_page, file):
     page.dblclick(".node[aria-label^='BatchNorm1d bn1']")
     assert {"Mean", "Variance", "Rsqrt", "Normalize", "ScaleShift", "EMA update", "running_mean"} <= set(labels(page))
     assert page.inner_text("#status") == "Opened."
+    assert page.locator("#open").count() == 0  # of the node that is open now
     page.click(".cluster .toggle")
     assert "BatchNorm1d bn1" in labels(page)
     assert page.inner_text("#status") == "Closed."
@@ -172,6 +173,10 @@ def test_the_keyboard_reaches_everything(open_page, file):
     assert page.get_attribute(".node[aria-label^='BatchNorm1d bn1']", "aria-expanded") == "false"
     page.keyboard.press("Enter")
     assert "Normalize" in labels(page)
+    held = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert held.split(",")[0] in ("Mean", "Variance")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") != held
     page.focus(".cluster .toggle")
     page.keyboard.press("Enter")
     assert "Normalize" not in labels(page)
@@ -203,19 +208,23 @@ def test_zooming_and_moving(open_page, file):
     assert held[3] >= page.evaluate("JSON.parse(document.getElementById('data').textContent).states[0].h")
 
 
-CONTRAST = """() => {
-  const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(v => v / 255).map(
+CONTRAST = r"""() => {
+  const light = c => { const [r, g, b] = c.match(/[\d.]+/g).map(v => v / 255).map(
     v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
   const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
   const found = [];
   const page = getComputedStyle(document.body).backgroundColor;
+  // A colour laid over another, as opaque as `part` and all around it.
+  const laid = (c, part, under) => { const [a, b] = [c, under].map(v => v.match(/[\d.]+/g).map(Number));
+    return `rgb(${[0, 1, 2].map(k => a[k] * part + b[k] * (1 - part))})`; };
+  const opacity = e => { let all = 1; for (; e && e.id !== "graph"; e = e.parentElement) all *= getComputedStyle(e).opacity; return all; };
   for (const node of document.querySelectorAll("#graph .node")) {
-    const fill = getComputedStyle(node.querySelector(".body")).fill;
+    const body = node.querySelector(".body"), fill = laid(getComputedStyle(body).fill, opacity(body), page);
     for (const text of node.querySelectorAll("text, tspan"))
-      found.push([ratio(getComputedStyle(text).fill, fill), text.textContent]);
+      found.push([ratio(laid(getComputedStyle(text).fill, opacity(text), fill), fill), text.textContent]);
   }
   for (const text of document.querySelectorAll("#graph .label text"))
-    found.push([ratio(getComputedStyle(text).fill, page), text.textContent]);
+    found.push([ratio(laid(getComputedStyle(text).fill, opacity(text), page), page), text.textContent]);
   for (const e of document.querySelectorAll("h1, p, button:not(:disabled), summary, .legend span, th, td, input")) {
     if (!e.textContent.trim()) continue;
     let behind = e;
@@ -236,6 +245,13 @@ def test_contrast_is_at_least_4_5(open_page, file, scheme):
     before = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.click("#theme")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    assert page.evaluate(CONTRAST) == []
+    for _ in range(6):
+        page.click("#step")
+    assert page.evaluate(CONTRAST) == []
+    page.click("#reset")
+    page.fill("#search", "linear")
+    assert page.locator(".node.missed").count() > 0
     assert page.evaluate(CONTRAST) == []
 
 
