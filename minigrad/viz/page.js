@@ -126,14 +126,19 @@
   const place = () => svg.setAttribute("viewBox", `${box.x} ${box.y} ${box.w} ${box.h}`);
   const size = () => svg.getBoundingClientRect();
   const clamp = () => {
+    if (!fitted) return fit(true);
     const {width, height} = size();
+    if (!width || !height) return;
     box.h = box.w * height / Math.max(1, width);
     box.x = Math.max(-box.w * .9, Math.min(box.x, state.w - box.w * .1));
     box.y = Math.max(-box.h * .9, Math.min(box.y, state.h - box.h * .1));
     place();
   };
+  let fitted = false;
   const fit = readable => {
     const {width, height} = size();
+    if (!width || !height) return;  // in a frame that is not shown yet
+    fitted = true;
     const pad = 18, scale = Math.min(1.35, width / (state.w + 2 * pad), readable ? 9 : height / (state.h + 2 * pad));
     const used = readable ? Math.max(scale, Math.min(.75, width / 500)) : scale;
     box = {w: width / used, h: height / used, x: 0, y: -pad};

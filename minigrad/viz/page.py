@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["page", "page_of_views"]
 
 _MOST_NODES = 300
+_MOST_WORK = 2_000_000  # the squared numbers of edges of all states, which is about what their layouts take
 _WORDS = {"matmul": "matrix product, convolution", "norm": "normalization", "reduce": "reduction", "ew": "elementwise",
           "loss": "loss", "param": "parameter", "block": "layers", "side": "side effect"}
 
@@ -53,6 +54,7 @@ class _States:
     def __init__(self, graph: Graph, first: Choice, most: int, fold_params: bool) -> None:
         self.graph, self.root, self.most, self.fold_params = graph, first.root, most, fold_params
         self.views: dict[frozenset[str], View] = {}
+        self.work = 0
         self.inner: dict[str, set[str]] = {}
         for box in boxes_of(first.root):
             self.inner[box.group or box.key] = {b.group or b.key for b in boxes_of(box)}
@@ -62,7 +64,7 @@ class _States:
         every = {b.group or b.key for b in matching(first.root, "steps")}
         waiting = [*self.around(start), start | every]
         at = 0
-        while at < len(waiting) and len(self.views) < most:
+        while at < len(waiting) and len(self.views) < most and self.work < _MOST_WORK:
             state = waiting[at]
             at += 1
             if state not in self.views and self.add(state):
@@ -74,6 +76,7 @@ class _States:
         if len(view.nodes) > _MOST_NODES and self.views:
             return False
         self.views[state] = view
+        self.work += len(view.edges) ** 2
         return True
 
     def toggled(self, state: frozenset[str], key: str) -> frozenset[str]:

@@ -281,6 +281,24 @@ def test_a_partial_graph_says_what_stopped_it(open_page, tmp_path):
     assert page.is_disabled("#step")
 
 
+def test_inside_a_frame_that_is_shown_later(browser, file, tmp_path):
+    """As in a run's report, where it is folded away at first."""
+    (tmp_path / "g.html").write_bytes(file.read_bytes())
+    report = tmp_path / "report.html"
+    report.write_text('<details><summary>graph</summary><iframe src="g.html" width="900" height="600"></iframe></details>',
+                      encoding="utf-8")
+    heard = []
+    page = browser.new_page()
+    page.on("console", lambda message: heard.append(message.text))
+    page.goto(report.as_uri())
+    page.click("summary")
+    page.frame_locator("iframe").locator(".node").first.click()
+    box = page.frame_locator("iframe").locator("#graph").get_attribute("viewBox").split()
+    assert heard == []
+    assert 300 < float(box[2]) < 2000
+    page.close()
+
+
 def test_the_data_in_the_page_are_the_views(file, graph):
     text = file.read_text(encoding="utf-8")
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
