@@ -234,6 +234,12 @@ def test_graphviz_source(graph):
     assert isinstance(graph.graphviz(), graphviz.Source)
 
 
+def test_without_the_graphviz_package_the_error_names_the_fixes(graph, monkeypatch):
+    monkeypatch.setitem(sys.modules, "graphviz", None)
+    with pytest.raises(viz.RenderError, match=r"minigrad-norm\[viz\].*Graph\.dot"):
+        graph.graphviz()
+
+
 @draws
 def test_jupyter_shows_a_picture_or_text(graph):
     bundle = graph._repr_mimebundle_()
