@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import copy
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -43,7 +45,6 @@ def _picture_options(parser: argparse.ArgumentParser) -> None:
                         help="open a layer or operation, such as bn1, or all, or steps; may be given several times")
     parser.add_argument("--collapse", action="append", default=[], metavar="NAME", help="close a layer")
     parser.add_argument("--depth", type=int, help="how deep layers are opened (default: as deep as 40 nodes allow)")
-    parser.add_argument("--focus", metavar="NAME", help="only this and what is near it")
     parser.add_argument("--hide", action="append", default=[], metavar="NAME", help="leave these out")
     parser.add_argument("--rank", choices=("TB", "LR"), default="TB", help="downwards or to the right")
     parser.add_argument("-o", "--output", help=f"a file ending in .{', .'.join(FORMATS)} (default: text on the screen)")
@@ -67,6 +68,7 @@ def graph(arguments: Sequence[str]) -> int:
     parser.add_argument("what", help=_WHAT)
     parser.add_argument("--backward", action="store_true",
                         help="the graph of the backward pass itself (create_graph=True)")
+    parser.add_argument("--focus", metavar="NAME", help="only this and what is near it")
     _picture_options(parser)
     given = parser.parse_args(arguments)
     return _guarded(lambda: _draw(given))
@@ -84,8 +86,6 @@ def _draw(given: argparse.Namespace) -> int:
         kind = Path(given.output).suffix.lower()
         if kind in (".json", ".txt"):
             found.save(given.output)
-        elif kind == ".html":
-            found.save(given.output, rank=given.rank, **{k: v for k, v in wishes.items() if k not in ("focus", "hide")})
         else:
             found.save(given.output, rank=given.rank, **wishes)
         print(f"wrote {given.output}")
@@ -104,7 +104,7 @@ def diff(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
 
     def run() -> int:
-        wishes = {"depth": given.depth, "closed": given.collapse, "hide": given.hide}
+        wishes = {"opened": given.expand, "depth": given.depth, "closed": given.collapse, "hide": given.hide}
         found = viz.diff(capture(given.a, given), capture(given.b, given), **wishes)
         print(found.text())
         if given.output is not None:
@@ -203,6 +203,8 @@ def _network(name: str, options: str, given: argparse.Namespace, backward: bool,
     draw = np.random.default_rng(seed)
     images = Tensor(draw.standard_normal(shape).astype(np.float32), name="images")
     labels = draw.integers(0, 10, shape[0])
+    with contextlib.suppress(MinigradError):  # once before, on a copy: what is measured is no longer the first call
+        F.cross_entropy(copy.deepcopy(model)(images), labels).backward()
     return _recorded(lambda: F.cross_entropy(model(images), labels), title, backward, everything, model)
 
 
@@ -218,7 +220,7 @@ def _recorded(step: Callable[[], Any], title: str, backward: bool, everything: b
                 recorder.adopt(model)
             if isinstance(made, Tensor) and made.requires_grad:
                 made.backward(np.ones(made.shape, made.dtype), create_graph=backward)
-    except MinigradError:
+    except Exception:  # whatever stops the program, its graph so far is what was asked for
         if "error" not in recorder.graph.meta:
             raise
     return recorder.graph

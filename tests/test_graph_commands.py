@@ -68,7 +68,20 @@ def test_a_script_a_dump_and_a_run(tmp_path, capsys):
     assert "MatMul" in (tmp_path / "w.txt").read_text(encoding="utf-8")
 
 
+def test_a_program_that_stops_by_any_error_is_drawn_so_far(tmp_path, capsys):
+    script = tmp_path / "net.py"
+    script.write_text("import minigrad\ndef step():\n    return (minigrad.randn(2, 3) * 2.0) / {}['none']\n",
+                      encoding="utf-8")
+    assert cli.main(["graph", f"{script}:step"]) == 1
+    told = capsys.readouterr()
+    assert "Multiply" in told.out
+    assert "stopped with KeyError" in told.err
+    assert told.err.count("\n") == 1
+
+
 def test_differences(tmp_path, capsys):
+    assert cli.main(["graph", "diff", "mlp", "mlp:mode=eval", "--expand", "bn1"]) == 0
+    assert "− Variance of BatchNorm1d 2: only in A" in capsys.readouterr().out
     assert cli.main(["graph", "diff", "mlp:norm=none", "mlp", "-o", str(tmp_path / "d.txt")]) == 0
     assert "+ BatchNorm1d 2: only in B" in capsys.readouterr().out
     assert cli.main(["graph", "diff", "mlp:mode=train", "mlp:mode=eval"]) == 0

@@ -31,7 +31,8 @@ class CrossEntropy(Op):
 
     def forward(self, x, target):
         logp = log_softmax(widened(x), 1)
-        product = target * namespace(x).where(target == 0, finite(logp), logp)  # 0·ln 0 is 0: a class that is ruled out
+        # 0·ln 0 is 0: a class that is ruled out.
+        product = target * namespace(x).where(target == 0, finite(logp), logp)
         axes = tuple(range(x.ndim)) if self.reduce else (1,)
         return cast(-total(product, axes, False), x.dtype)
 
@@ -64,9 +65,10 @@ def cross_entropy(x: Any, q: Any, reduce: bool) -> Any:
 
 
 class BinaryCrossEntropy(Op):
-    """y = −(t·ln x + (1 − t)·ln(1 − x)), t the target, logarithms from −100 up;   gx = gy·(x − t) / max(x·(1 − x), 10⁻¹²)
+    """y = −(t·ln x + (1 − t)·ln(1 − x)), t the target, logarithms from −100 up
 
-    gt = gy·(ln(1 − x) − ln x). The two bounds are torch's: they keep the loss and its gradient finite at x = 0 and 1.
+    gx = gy·(x − t) / max(x·(1 − x), 10⁻¹²),  gt = gy·(ln(1 − x) − ln x). The two bounds are torch's: they keep the
+    loss and its gradient finite at x = 0 and 1.
     """
 
     broadcasts = True  # not in shape, but x and t may differ in dtype

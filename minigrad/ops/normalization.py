@@ -135,47 +135,34 @@ class Normalization(_Family):
 
 
 class BatchNorm(Normalization):
-    """y = γ·(x − μ)·r + β, r = (σ² + ε)^−½, with μ and σ² over the batch and all places, per channel (axis 1)
-
-    The other formulas are at the head of this file.
-    """
+    """y = γ·(x − μ)·(σ² + ε)^−½ + β, with μ and σ² over the batch and all places, per channel (axis 1)"""
 
     __slots__ = ()
 
 
 class LayerNorm(Normalization):
-    """y = γ·(x − μ)·r + β, r = (σ² + ε)^−½, with μ and σ² over the last axes, per example
-
-    Ba et al., arXiv:1607.06450. The other formulas are at the head of this file.
-    """
+    """y = γ·(x − μ)·(σ² + ε)^−½ + β, with μ and σ² over the last axes, per example (Ba et al., arXiv:1607.06450)"""
 
     __slots__ = ()
 
 
 class GroupNorm(Normalization):
-    """y = γ·(x − μ)·r + β, r = (σ² + ε)^−½, with μ and σ² over a group of channels and all places, per example
+    """y = γ·(x − μ)·(σ² + ε)^−½ + β, with μ and σ² over a group of channels and all places, per example
 
-    x is viewed as (N, groups, channels of a group, …) (Wu & He, arXiv:1803.08494). The other formulas are at the head
-    of this file.
+    x is viewed as (N, groups, channels of a group, …) (Wu & He, arXiv:1803.08494).
     """
 
     __slots__ = ()
 
 
 class InstanceNorm(Normalization):
-    """y = γ·(x − μ)·r + β, r = (σ² + ε)^−½, with μ and σ² over all places, per example and channel
-
-    Ulyanov et al., arXiv:1607.08022. The other formulas are at the head of this file.
-    """
+    """y = γ·(x − μ)·(σ² + ε)^−½ + β, with μ and σ² over all places, per example and channel (arXiv:1607.08022)"""
 
     __slots__ = ()
 
 
 class MaskedNorm(Normalization):
-    """y = γ·(x − μ)·r + β, r = (σ² + ε)^−½, with μ and σ² over the elements that the mask counts; 0 in the others
-
-    Any of the family, with the mask as fourth input.
-    """
+    """y = γ·(x − μ)·(σ² + ε)^−½ + β, with μ and σ² over what a mask, the fourth input, counts; else 0"""
 
     __slots__ = ()
     keeps = (*Normalization.keeps, *inputs(3))

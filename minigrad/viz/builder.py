@@ -222,7 +222,7 @@ class Builder:
         return row
 
     def _name_gradient(self, g: Any, tensor: str) -> None:
-        """Where backward is itself recorded (``create_graph=True``): call a gradient after what it is the gradient of."""
+        """Where backward is itself recorded (``create_graph=True``): name a gradient after what it is of."""
         found = self.find(g) if isinstance(g, Traced) else None
         if found is not None and found != tensor and not self.tensors[found].name.startswith("∇"):
             row = self.tensors[tensor]

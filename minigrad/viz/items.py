@@ -226,11 +226,12 @@ class _Artist:
                     else:
                         ends.append((node.key, row))
         if len(ends) > 6:
-            ends = [end for end in ends if end[1].value is not None and not self.graph.op[self.made[end[1].id]].phase][-3:]
+            ends = [(source, row) for source, row in ends
+                    if row.value is not None and not self.graph.op[self.made[row.id]].phase][-3:]
         for source, row in ends:
             title = "loss" if row.value is not None else "result"
-            said = f"{row.value:.4g}" if row.value is not None else shape_text(row.shape)
-            self.result(source, row, title, "loss" if row.value is not None else "input", [said])
+            about = f"{row.value:.4g}" if row.value is not None else shape_text(row.shape)
+            self.result(source, row, title, "loss" if row.value is not None else "input", [about])
         for source, rows in gradients.items():
             if len(rows) == 1:
                 self.result(source, rows[0], name_text(rows[0].name), "input", [shape_text(rows[0].shape)])

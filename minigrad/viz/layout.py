@@ -18,7 +18,7 @@ from minigrad.errors import MinigradError
 __all__ = ["Geometry", "RenderError", "engine", "lay_out", "lay_out_all", "picture", "run_graphviz"]
 
 _SECONDS = 60
-_FIXES = ("pip install 'minigrad-norm[viz]' (brings graphviz-pure), or install the program dot (Debian and Ubuntu: "
+_FIXES = ("Run pip install 'minigrad-norm[viz]' (brings graphviz-pure), or install the program dot (Debian and Ubuntu: "
           "apt install graphviz; macOS: brew install graphviz), or write .dot, .json or .txt, which need neither")
 
 
@@ -59,7 +59,7 @@ def engine(kind: str = "json") -> list[str]:
                           hint="Install it (Debian and Ubuntu: apt install graphviz; macOS: brew install graphviz), or "
                                "write .svg, .png or .html")
     raise RenderError("graph", got="neither the program dot nor the package graphviz-pure", wanted="one of them",
-                      hint=_FIXES[0].upper() + _FIXES[1:])
+                      hint=_FIXES)
 
 
 def run_graphviz(text: str, kind: str, *options: str) -> bytes:

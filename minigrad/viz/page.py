@@ -23,6 +23,7 @@ from minigrad.viz.layout import Geometry, lay_out_all
 from minigrad.viz.scene import View
 from minigrad.viz.style import KINDS, SVG_STYLE, THEMES
 from minigrad.viz.svg import cluster_svg, edge_svg, label_svg, node_label, node_svg
+from minigrad.viz.view import trimmed
 
 if TYPE_CHECKING:
     from minigrad.viz.graph import Graph
@@ -51,8 +52,8 @@ class _Pool:
 class _States:
     """What can be open, explored from the first state outwards."""
 
-    def __init__(self, graph: Graph, first: Choice, most: int, fold_params: bool) -> None:
-        self.graph, self.root, self.most, self.fold_params = graph, first.root, most, fold_params
+    def __init__(self, graph: Graph, first: Choice, most: int, wishes: dict[str, Any]) -> None:
+        self.graph, self.root, self.most, self.wishes = graph, first.root, most, wishes
         self.views: dict[frozenset[str], View] = {}
         self.work = 0
         self.inner: dict[str, set[str]] = {}
@@ -72,8 +73,10 @@ class _States:
 
     def add(self, state: frozenset[str]) -> bool:
         """Draw a state, unless it is too large for a picture."""
-        view = draw(self.graph, Choice(self.root, set(state)), self.fold_params)
-        if len(view.nodes) > _MOST_NODES and self.views:
+        wishes = self.wishes
+        view = trimmed(draw(self.graph, Choice(self.root, set(state)), wishes["fold_params"]), self.root,
+                       wishes["hide"], wishes["focus"], wishes["radius"])
+        if not 0 < len(view.nodes) <= _MOST_NODES and self.views:
             return False
         self.views[state] = view
         self.work += len(view.edges) ** 2
@@ -101,11 +104,12 @@ class _States:
 
 def page(graph: Graph, rank: str, pictures: int, wishes: dict[str, Any]) -> str:
     """See `Graph.html`."""
-    known = {"depth": None, "opened": (), "closed": (), "fold_repeats": None, "max_nodes": 40, "phase": "all"} | wishes
+    known = {"depth": None, "opened": (), "closed": (), "fold_repeats": None, "max_nodes": 40, "phase": "all",
+             "fold_params": True, "hide": (), "focus": None, "radius": 2} | wishes
     first = chosen(graph, known["depth"], known["opened"], known["closed"], known["fold_repeats"], known["max_nodes"],
-                   known["phase"])
+                   known["phase"], known["focus"])
     fewer = max(6, min(pictures, 40_000 // max(1, len(graph.ops))))
-    states = _States(graph, first, fewer if pictures > 1 else 1, known.get("fold_params", True))
+    states = _States(graph, first, fewer if pictures > 1 else 1, known)
     groups = {box.key: box.group or box.key for box in boxes_of(first.root)}
     numbers = {state: k for k, state in enumerate(states.views)}
     moves = []

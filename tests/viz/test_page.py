@@ -79,7 +79,8 @@ def labels(page):
 
 def test_it_loads_and_asks_for_nothing(open_page, file):
     page = open_page(file)
-    assert labels(page) == ["Linear fc1", "BatchNorm1d bn1", "ReLU act", "Linear fc2", "CrossEntropy", "x", "target", "loss"]
+    assert labels(page) == ["Linear fc1", "BatchNorm1d bn1", "ReLU act", "Linear fc2", "CrossEntropy", "x", "target",
+                            "loss"]
     policy = page.get_attribute("meta[http-equiv]", "content")
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -120,6 +121,14 @@ def test_clicking_shows_values_gradients_and_bytes(open_page, file, graph):
         assert page.locator(f"#details .hist.{kind} rect").count() == 4 * 24
     page.evaluate("document.querySelectorAll('.edge .wide')[1].dispatchEvent(new MouseEvent('click', {bubbles: true}))")
     assert "turn in backward" in page.inner_text("#details")
+
+
+def test_focus_and_what_is_hidden_count_in_every_state(open_page, graph, tmp_path):
+    page = open_page(graph.save(tmp_path / "g.html", focus="bn1", radius=1, hide=["ReLU"]))
+    assert labels(page) == ["Linear fc1", "BatchNorm1d bn1", "Linear fc2"]
+    page.dblclick(".node[aria-label^='BatchNorm1d bn1']")
+    assert {"Linear fc1", "Mean", "ScaleShift", "Linear fc2"} <= set(labels(page))
+    assert not {"ReLU act", "CrossEntropy", "loss"} & set(labels(page))
 
 
 def test_search_finds(open_page, file):
@@ -217,7 +226,11 @@ CONTRAST = r"""() => {
   // A colour laid over another, as opaque as `part` and all around it.
   const laid = (c, part, under) => { const [a, b] = [c, under].map(v => v.match(/[\d.]+/g).map(Number));
     return `rgb(${[0, 1, 2].map(k => a[k] * part + b[k] * (1 - part))})`; };
-  const opacity = e => { let all = 1; for (; e && e.id !== "graph"; e = e.parentElement) all *= getComputedStyle(e).opacity; return all; };
+  const opacity = e => {
+    let all = 1;
+    for (; e && e.id !== "graph"; e = e.parentElement) all *= getComputedStyle(e).opacity;
+    return all;
+  };
   for (const node of document.querySelectorAll("#graph .node")) {
     const body = node.querySelector(".body"), fill = laid(getComputedStyle(body).fill, opacity(body), page);
     for (const text of node.querySelectorAll("text, tspan"))
@@ -285,8 +298,8 @@ def test_inside_a_frame_that_is_shown_later(browser, file, tmp_path):
     """As in a run's report, where it is folded away at first."""
     (tmp_path / "g.html").write_bytes(file.read_bytes())
     report = tmp_path / "report.html"
-    report.write_text('<details><summary>graph</summary><iframe src="g.html" width="900" height="600"></iframe></details>',
-                      encoding="utf-8")
+    report.write_text('<details><summary>graph</summary><iframe src="g.html" width="900" height="600"></iframe>'
+                      "</details>", encoding="utf-8")
     heard = []
     page = browser.new_page()
     page.on("console", lambda message: heard.append(message.text))

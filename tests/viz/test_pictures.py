@@ -285,6 +285,22 @@ def test_training_against_evaluation():
     assert not found.same
 
 
+def test_differences_inside_an_opened_batchnorm():
+    """In evaluation there are no ways through mean and variance, and nothing updates the running statistics."""
+    training, evaluation = of(Net(), "training"), of(Net().eval(), "evaluation")
+    found = viz.diff(training, evaluation, opened=["bn1"])
+    assert {"− Mean of BatchNorm1d bn1: only in A", "− Variance of BatchNorm1d bn1: only in A"} <= set(found.lines)
+    gone = {node.title: node.cluster for node in found.view.nodes if node.status == "removed"}
+    assert gone == dict.fromkeys(["Mean", "Variance"], evaluation.find("bn1")[0].id)
+    kept = {node.title: node.status for node in found.view.nodes}
+    assert kept["Normalize"] == kept["ScaleShift"] == ""
+    # A name that only one graph has counts for that one; one that neither has is refused.
+    added = viz.diff(of(Without(), "without"), training, opened=["bn1"]).lines
+    assert [line.split()[1] for line in added] == ["Mean", "Variance", "Rsqrt", "Normalize", "ScaleShift"]
+    with pytest.raises(ArgumentError, match="bn9"):
+        viz.diff(training, evaluation, opened=["bn9"])
+
+
 def test_before_against_after_folding():
     """Of the same numbers: a BatchNorm less, a bias more, and the same loss."""
     minigrad.manual_seed(0)
