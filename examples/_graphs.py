@@ -13,11 +13,10 @@ from minigrad.viz.embed import embedded
 
 
 def on_first_batch(data: Dataset, given: Any) -> Callable[[layers.Module], Tensor]:
-    """The loss of a classifier on the first batch of a data set."""
+    """The loss of a classifier, which is where `given` says, on the first batch of a data set."""
     images, labels = next(iter(DataLoader(data, given.batch_size)))
 
     def loss_of(model: layers.Module) -> Tensor:
-        model.to(given.device, given.precision)
         loss: Tensor = F.cross_entropy(model(images.to(given.device, given.precision)), labels.to(given.device))
         return loss
 

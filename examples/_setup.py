@@ -294,7 +294,8 @@ def launch(name: str, parser: argparse.ArgumentParser, train: Callable[..., laye
         settings = Settings.of(given)
         with run, Progress() as progress:
             if given.graph and not (run.directory / "graph_train.json").exists():
-                draw(build(settings, data.shape), on_first_batch(data.train, given), run, f"{name}, norm {given.norm}")
+                new = build(settings, data.shape).to(given.device, given.precision)
+                draw(new, on_first_batch(data.train, given), run, f"{name}, norm {given.norm}")
             record = Record(given.norm, run, progress, every=given.every, checkpoint_every=given.checkpoint_every,
                             patience=given.patience, watch=watching(given))
             model = train(settings, data, record)
