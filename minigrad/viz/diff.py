@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from minigrad.run.text import printable
 from minigrad.viz.choice import knows
 from minigrad.viz.dot import dot_text
 from minigrad.viz.graph import Graph
-from minigrad.viz.layout import lay_out, picture
+from minigrad.viz.layout import RenderError, lay_out, picture
 from minigrad.viz.page import page_of_views
 from minigrad.viz.scene import Cluster, Edge, Node, View
 from minigrad.viz.svg import svg_text
@@ -87,7 +88,10 @@ class Difference:
         return target
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self.text(), "image/svg+xml": self.svg()}
+        bundle = {"text/plain": self.text()}
+        with contextlib.suppress(RenderError):
+            bundle["image/svg+xml"] = self.svg()
+        return bundle
 
 
 def diff(a: Graph, b: Graph, **view: Any) -> Difference:

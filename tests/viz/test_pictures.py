@@ -163,6 +163,7 @@ def test_text_needs_nothing(graph, monkeypatch):
     for fix in ("minigrad-norm[viz]", "apt install graphviz", "brew install graphviz", ".dot, .json or .txt"):
         assert fix in str(told.value)
     assert set(graph._repr_mimebundle_()) == {"text/plain"}
+    assert set(viz.diff(graph, graph)._repr_mimebundle_()) == {"text/plain"}
     with pytest.raises(viz.RenderError):
         graph.html()
 
