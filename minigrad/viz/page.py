@@ -202,9 +202,9 @@ def _words(graph: Graph, ops: list[str]) -> str:
 def _assemble(graph: Graph, views: list[View], pool: _Pool, data: dict[str, Any], notes: str) -> str:
     style = THEMES + SVG_STYLE + _read("page.css")
     script = _read("page.js")
-    title = printable(graph.meta.get("title", "graph"))
-    said = f"{len(graph.top_level())} operations"
-    if graph.meta.get("training") is not None:
+    title = printable(views[0].title or "graph")
+    said = "" if notes else f"{len(graph.top_level())} operations"  # a difference has its totals in its notes
+    if said and graph.meta.get("training") is not None:
         said += ", training" if graph.meta["training"] else ", evaluation"
     # '<' as an escape: no text in the data can end the script element.
     held = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -213,7 +213,8 @@ def _assemble(graph: Graph, views: list[View], pool: _Pool, data: dict[str, Any]
     listed = "".join(f"<li>{escape(node_label(node))}</li>" for node in views[0].nodes)
     policy = (f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; base-uri 'none'; "
               "form-action 'none'")
-    texts = {"TITLE": escape(title), "SAID": escape(said), "LEGEND": legend, "LISTED": listed, "NOTES": escape(notes),
+    texts = {"TITLE": escape(title), "SAID": escape(said), "LEGEND": legend, "LISTED": listed,
+             "NOTES": "\n".join(map(escape, notes.split("\n"))),
              "PIECES": pool.svg(), "DATA": held}
     # One pass over the template: a name that looks like a mark stays a name.
     body = re.sub("@@([A-Z]+)@@", lambda mark: texts[mark[1]], _read("page.html"))

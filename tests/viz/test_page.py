@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from networks import recorded
+from networks import Net, recorded
 
 from minigrad import Tensor, layers, viz
 from minigrad.viz import layout
@@ -292,6 +292,16 @@ def test_a_partial_graph_says_what_stopped_it(open_page, tmp_path):
     page = open_page(rec.graph.save(tmp_path / "failed.html"))
     assert "ShapeError" in page.inner_text("#notes")
     assert page.is_disabled("#step")
+
+
+def test_a_difference_is_listed_line_by_line(open_page, graph, tmp_path):
+    evaluation = recorded(Net().eval())[1].graph
+    difference = viz.diff(graph, evaluation, opened=["bn1"])
+    page = open_page(difference.save(tmp_path / "d.html"))
+    shown = page.inner_text("aside .pre").splitlines()
+    assert [line for line in shown if line] == [line for line in difference.text().splitlines() if line]
+    assert page.inner_text("h1") == "Net → Net"
+    assert "Mean" in labels(page)
 
 
 def test_inside_a_frame_that_is_shown_later(browser, file, tmp_path):
