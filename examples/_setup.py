@@ -19,7 +19,7 @@ from minigrad import Generator, Tensor, io, layers, optim
 from minigrad.backend import as_device
 from minigrad.data import CIFAR10, MNIST, DataLoader, Dataset, FashionMNIST, Subset, random_split
 from minigrad.errors import DeviceError, DivergedError, MinigradError, StateError
-from minigrad.examples._graphs import draw
+from minigrad.examples._graphs import draw, on_first_batch
 from minigrad.run import Progress, Record, Run
 from minigrad.run.comparison import report_on
 from minigrad.run.directory import read_config
@@ -294,7 +294,8 @@ def launch(name: str, parser: argparse.ArgumentParser, train: Callable[..., laye
         settings = Settings.of(given)
         with run, Progress() as progress:
             if given.graph and not (run.directory / "graph_train.json").exists():
-                draw(lambda: build(settings, data.shape), data.train, given, run, f"{name}, norm {given.norm}")
+                new = build(settings, data.shape).to(given.device, given.precision)
+                draw(new, on_first_batch(data.train, given), run, f"{name}, norm {given.norm}")
             record = Record(given.norm, run, progress, every=given.every, checkpoint_every=given.checkpoint_every,
                             patience=given.patience, watch=watching(given))
             model = train(settings, data, record)

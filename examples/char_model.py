@@ -24,6 +24,7 @@ import numpy as np
 import minigrad
 import minigrad.functional as F
 from minigrad import Tensor, io, layers, optim
+from minigrad.examples._graphs import draw
 from minigrad.examples._setup import parameters, rate, whole
 from minigrad.run import Progress, Run, Table
 
@@ -182,6 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=whole(0), default=0, help="of initialization, of the pieces and of the sample")
     parser.add_argument("--length", type=whole(1), default=400, help="characters to write at the end")
     parser.add_argument("--out", help="run directory to make (default: runs/<date>-<time>-<name>)")
+    parser.add_argument("--graph", action="store_true", help="write the graph of one step, as data and as a page")
     parser.add_argument("--tiny", action="store_true", help="a few seconds only, to see that everything runs")
     parser.set_defaults(pieces=128)
     given = parser.parse_args(arguments)
@@ -191,6 +193,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{len(text.train):,} characters to train on, {len(text.test):,} to test on, of {len(text.characters)} kinds")
     rows = []
     with Run(given.out, vars(given), title=f"char-{given.model}") as run, Progress() as progress:
+        if given.graph:
+            new = CharModel(given.model, (given.compare or [given.norm])[-1], given.norm_place, len(text.characters))
+            draw(new, lambda model: loss_of(model, text.train[:4 * (CONTEXT + 1)].reshape(4, -1)), run,
+                 f"char-{given.model}")
         for norm in given.compare or [given.norm]:
             model, bits, seconds = one(given, norm, text, run, progress)
             rows.append((NAMES[norm], f"{bits:.3f}", parameters(model), f"{seconds:.0f} s"))

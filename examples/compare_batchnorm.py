@@ -22,7 +22,7 @@ from minigrad import layers
 from minigrad.data import random_split
 from minigrad.errors import ArgumentError
 from minigrad.examples import _setup, train_cnn, train_mlp
-from minigrad.examples._graphs import draw
+from minigrad.examples._graphs import draw, on_first_batch
 from minigrad.examples._setup import NORMS, Settings, Split, accuracy, options, parameters, rate, read, whole
 from minigrad.run import Chart, Marker, Progress, Record, Reference, Run, Series, Table, write_report
 from minigrad.viz.watch import watch_charts
@@ -201,8 +201,8 @@ def compare(module: ModuleType, data: Split, given: argparse.Namespace) -> Path:
         outcomes, searched = measure(module, data, given, run)
         table, finding = summary(run, outcomes)
         watched = [chart for each in outcomes for chart in watch_charts(each.watched, each.series)]
-        pictures = draw(lambda: module.build(given.compare[-1], given.seed, data.shape), data.train, given, run,
-                        f"norm {given.compare[-1]}") if given.graph else []
+        new = module.build(given.compare[-1], given.seed, data.shape).to(given.device, given.precision)
+        pictures = draw(new, on_first_batch(data.train, given), run, f"norm {given.compare[-1]}") if given.graph else []
         report = write_report(run.directory / "report.html", title=f"{given.network.upper()} on {given.dataset}",
                               finding=finding, tables=[table], charts=charts(run, outcomes) + watched,
                               pictures=pictures, notes=notes(given, searched, outcomes[0]), config=run.config,

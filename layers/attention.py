@@ -186,13 +186,11 @@ class MultiheadAttention(Module):
         return q, k, v, False
 
     def _projected(self, q: Any, k: Any, v: Any, same: bool) -> Any:
-        biases = (None,) * 3 if self.in_proj_bias is None else ops.split(self.in_proj_bias, 3)
-        if self.in_proj_weight is None:
-            weights = [self.q_proj_weight, self.k_proj_weight, self.v_proj_weight]
-        elif same:  # one product instead of three
+        if same and self.in_proj_weight is not None:  # one product instead of three
             return ops.split(F.linear(q, self.in_proj_weight, self.in_proj_bias), 3, -1)
-        else:
-            weights = ops.split(self.in_proj_weight, 3)
+        weights = ([self.q_proj_weight, self.k_proj_weight, self.v_proj_weight] if self.in_proj_weight is None else
+                   ops.split(self.in_proj_weight, 3))
+        biases = (None,) * 3 if self.in_proj_bias is None else ops.split(self.in_proj_bias, 3)
         return [F.linear(x, w, b) for x, w, b in zip((q, k, v), weights, biases)]
 
     def _heads(self, x: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from minigrad import ops
-from minigrad.backend import device_of
+from minigrad.backend import device_of, is_array
 from minigrad.errors import DtypeError
 from minigrad.kernels import served
 from minigrad.layers.activation import ReLU, Sigmoid
@@ -176,7 +176,9 @@ _ACTIVATIONS = {ReLU: "relu", Sigmoid: "sigmoid"}
 
 def _may_fuse(x: Any) -> bool:
     """Whether nobody looks on, and a kernel serves BatchNorm with an activation where x is."""
-    return not current().observers and served(ActivatedBatchNorm, "forward", device_of(value(x)).type)
+    x = value(x)
+    return (is_array(x) and not current().observers
+            and served(ActivatedBatchNorm, "forward", device_of(x).type))
 
 
 def _activation_after(module: Module, following: Module | None) -> str | None:

@@ -32,7 +32,7 @@ from minigrad.recomputation import Recompute
 from minigrad.tensor import Tensor
 from minigrad.versions import written
 
-__all__ = ["Expansion", "Part", "Proof", "expand", "prove_equal", "steps_of"]
+__all__ = ["Expansion", "Part", "Proof", "expand", "prove_equal", "run_text", "steps_of"]
 
 
 # ------------------------------------------------------------------ what an expansion is
@@ -192,7 +192,7 @@ def expand(source: Any, inputs: Sequence[Any] | None = None, depth: int | None =
         raise ArgumentError("expand", got=repr(source)[:80],
                             wanted="a node, the result of a recorded operation, or an Op")
     leaves = tuple(_leaf(x) for x in given)
-    outputs = _run_text(op, leaves)
+    outputs = run_text(op, leaves)
     if outputs is None:
         return Expansion(op, leaves, _tuple(apply(op, *leaves)), ())
     nodes = walk([y.edge for y in outputs if y.edge is not None])
@@ -212,7 +212,7 @@ def _leaf(x: Any) -> Any:
     return Tensor(x, requires_grad=is_floating(x.dtype)) if is_array(x) else x
 
 
-def _run_text(op: Op, inputs: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
+def run_text(op: Op, inputs: Sequence[Any]) -> tuple[Any, ...] | None:
     """The outputs of an operation's text on Tensors; None if it needs NumPy itself, as primitives do."""
     text = copy.copy(op)  # texts note shapes on their operation
     try:
@@ -265,7 +265,7 @@ class _Program(Observer):
             given = tuple(now.get(id(x), x) for x in inputs)
             inside = _Program()
             with observe(inside):
-                made = _run_text(op, given)
+                made = run_text(op, given)
             if made is not None and isinstance(op, Recompute):  # whose text is of operations, not of their steps
                 made = tuple(inside.expanded(made))
             for old, new in zip(results, _tuple(apply(op, *given)) if made is None else made):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import copy
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -22,17 +24,19 @@ from minigrad.viz.graph import FORMATS
 __all__ = ["capture", "diff", "graph", "summary"]
 
 _NETWORKS: dict[str, Callable[[str, int], layers.Module]] = {"mlp": train_mlp.build, "cnn": train_cnn.build}
-_WHAT = ("mlp, cnn, SCRIPT.py:function, a run directory, or a dump.json; mlp and cnn take options, "
-         "as in mlp:norm=none,mode=eval")
+_WHAT = ("mlp, cnn, SCRIPT.py:function, a run directory, or a dump.json; mlp and cnn take options, as in "
+         "mlp:norm=none,mode=eval or mlp:fold=yes")
+_CHOICES = {"norm": tuple(NORMS), "mode": ("train", "eval"), "fold": ("no", "yes")}
 
 
 def _parser(name: str, about: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"minigrad {name}", description=about)
-    parser.add_argument("--norm", choices=NORMS, default="batch", help="the normalization of mlp and cnn")
-    parser.add_argument("--mode", choices=("train", "eval"), default="train", help="the mode of mlp and cnn")
+    parser.add_argument("--norm", choices=NORMS, help="the normalization of mlp and cnn (default: batch)")
+    parser.add_argument("--mode", choices=_CHOICES["mode"],
+                        help="of mlp and cnn, or which of a run's two graphs (default: train)")
     parser.add_argument("--input", type=_shape, metavar="N,C,H,W",
-                        help="the input's shape for mlp and cnn (64,1,28,28)")
-    parser.add_argument("--seed", type=int, default=0)
+                        help="the input's shape for mlp and cnn (default: 64,1,28,28)")
+    parser.add_argument("--seed", type=int, help="of mlp's and cnn's weights and images (default: 0)")
     return parser
 
 
@@ -41,7 +45,6 @@ def _picture_options(parser: argparse.ArgumentParser) -> None:
                         help="open a layer or operation, such as bn1, or all, or steps; may be given several times")
     parser.add_argument("--collapse", action="append", default=[], metavar="NAME", help="close a layer")
     parser.add_argument("--depth", type=int, help="how deep layers are opened (default: as deep as 40 nodes allow)")
-    parser.add_argument("--focus", metavar="NAME", help="only this and what is near it")
     parser.add_argument("--hide", action="append", default=[], metavar="NAME", help="leave these out")
     parser.add_argument("--rank", choices=("TB", "LR"), default="TB", help="downwards or to the right")
     parser.add_argument("-o", "--output", help=f"a file ending in .{', .'.join(FORMATS)} (default: text on the screen)")
@@ -65,6 +68,7 @@ def graph(arguments: Sequence[str]) -> int:
     parser.add_argument("what", help=_WHAT)
     parser.add_argument("--backward", action="store_true",
                         help="the graph of the backward pass itself (create_graph=True)")
+    parser.add_argument("--focus", metavar="NAME", help="only this and what is near it")
     _picture_options(parser)
     given = parser.parse_args(arguments)
     return _guarded(lambda: _draw(given))
@@ -82,8 +86,6 @@ def _draw(given: argparse.Namespace) -> int:
         kind = Path(given.output).suffix.lower()
         if kind in (".json", ".txt"):
             found.save(given.output)
-        elif kind == ".html":
-            found.save(given.output, rank=given.rank, **{k: v for k, v in wishes.items() if k not in ("focus", "hide")})
         else:
             found.save(given.output, rank=given.rank, **wishes)
         print(f"wrote {given.output}")
@@ -102,7 +104,7 @@ def diff(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
 
     def run() -> int:
-        wishes = {"depth": given.depth, "closed": given.collapse, "hide": given.hide}
+        wishes = {"opened": given.expand, "depth": given.depth, "closed": given.collapse, "hide": given.hide}
         found = viz.diff(capture(given.a, given), capture(given.b, given), **wishes)
         print(found.text())
         if given.output is not None:
@@ -152,34 +154,57 @@ def capture(what: str, given: argparse.Namespace, backward: bool = False, everyt
         return _network(name, options, given, backward, everything)
     path = Path(what)
     if path.is_dir():
-        for kept in ("graph_train.json", "graph.json"):
-            if (path / kept).is_file():
-                return viz.Graph.load(path / kept)
-        raise ArgumentError("graph", got=f"{what}, a directory without graph_train.json",
-                            wanted="a run that was started with --graph")
+        _refuse(what, given, "norm", "input", "seed")
+        kept = path / f"graph_{given.mode or 'train'}.json"
+        if not kept.is_file():
+            raise ArgumentError("graph", got=f"{what}, a directory without {kept.name}",
+                                wanted="a run that was started with --graph")
+        return _loaded(kept, backward)
     if path.suffix == ".json" and path.is_file():
-        return viz.Graph.load(path)
+        _refuse(what, given, "norm", "mode", "input", "seed")
+        return _loaded(path, backward)
     file, _, function = what.rpartition(":")
     if file.endswith(".py") and Path(file).is_file() and function:
+        _refuse(what, given, "norm", "mode", "input", "seed")
         return _script(Path(file), function, backward, everything)
     raise ArgumentError("graph", got=repr(what), wanted=_WHAT)
 
 
+def _refuse(what: str, given: argparse.Namespace, *options: str) -> None:
+    """Refuse options that change nothing about what is given: they are for the networks that are made here."""
+    useless = [f"--{option}" for option in options if getattr(given, option) is not None]
+    if useless:
+        raise ArgumentError("graph", got=f"{', '.join(useless)} for {what}", wanted="such options for mlp and cnn only")
+
+
+def _loaded(path: Path, backward: bool) -> viz.Graph:
+    found = viz.Graph.load(path)
+    if backward and not any(op.phase for op in found.ops):
+        raise ArgumentError("graph", got=f"--backward for {path}, a step whose backward pass was not recorded",
+                            wanted="one recorded with create_graph=True, such as mlp or cnn here")
+    return found
+
+
 def _network(name: str, options: str, given: argparse.Namespace, backward: bool, everything: bool) -> viz.Graph:
-    chosen = {"norm": given.norm, "mode": given.mode}
+    chosen = {"norm": given.norm or "batch", "mode": given.mode or "train", "fold": "no"}
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")
-        if key not in chosen or value not in (NORMS if key == "norm" else ("train", "eval")):
-            raise ArgumentError("graph", got=f"{option!r} of {name}",
-                                wanted=f"norm=({'|'.join(NORMS)}) or mode=(train|eval)")
+        if value not in _CHOICES.get(key, ()):
+            wanted = " or ".join(f"{key}=({'|'.join(values)})" for key, values in _CHOICES.items())
+            raise ArgumentError("graph", got=f"{option!r} of {name}", wanted=wanted)
         chosen[key] = value
-    minigrad.manual_seed(given.seed)
-    model = _NETWORKS[name](chosen["norm"], given.seed).train(chosen["mode"] == "train")
+    seed = given.seed or 0
+    minigrad.manual_seed(seed)
+    model = _NETWORKS[name](chosen["norm"], seed).train(chosen["mode"] == "train")
+    title = f"{name}, norm {chosen['norm']}, {'training' if chosen['mode'] == 'train' else 'evaluation'}"
+    if chosen["fold"] == "yes":
+        model, title = layers.fold(model.eval()), f"{name}, norm {chosen['norm']}, folded"
     shape = given.input or (64, 1, 28, 28)
-    draw = np.random.default_rng(given.seed)
+    draw = np.random.default_rng(seed)
     images = Tensor(draw.standard_normal(shape).astype(np.float32), name="images")
     labels = draw.integers(0, 10, shape[0])
-    title = f"{name}, norm {chosen['norm']}, {'training' if chosen['mode'] == 'train' else 'evaluation'}"
+    with contextlib.suppress(MinigradError):  # once before, on a copy: what is measured is no longer the first call
+        F.cross_entropy(copy.deepcopy(model)(images), labels).backward()
     return _recorded(lambda: F.cross_entropy(model(images), labels), title, backward, everything, model)
 
 
@@ -195,7 +220,7 @@ def _recorded(step: Callable[[], Any], title: str, backward: bool, everything: b
                 recorder.adopt(model)
             if isinstance(made, Tensor) and made.requires_grad:
                 made.backward(np.ones(made.shape, made.dtype), create_graph=backward)
-    except MinigradError:
+    except Exception:  # whatever stops the program, its graph so far is what was asked for
         if "error" not in recorder.graph.meta:
             raise
     return recorder.graph

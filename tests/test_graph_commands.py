@@ -56,6 +56,10 @@ def test_a_script_a_dump_and_a_run(tmp_path, capsys):
     assert cli.main(["graph", f"{script}:step", "-o", str(run / "graph_train.json")]) == 0
     held = json.loads((run / "graph_train.json").read_text(encoding="utf-8"))
     assert "0.weight" in {t.get("name") for t in held["tensors"]}
+    assert cli.main(["graph", f"{script}:step", "--norm", "none"]) == 2
+    assert "--norm" in capsys.readouterr().err
+    assert cli.main(["graph", str(run), "--backward"]) == 2
+    assert "create_graph=True" in capsys.readouterr().err
     for what in (run, run / "graph_train.json"):
         assert cli.main(["summary", str(what)]) == 0
         assert "BatchNorm1d" in capsys.readouterr().out
@@ -64,11 +68,28 @@ def test_a_script_a_dump_and_a_run(tmp_path, capsys):
     assert "MatMul" in (tmp_path / "w.txt").read_text(encoding="utf-8")
 
 
+def test_a_program_that_stops_by_any_error_is_drawn_so_far(tmp_path, capsys):
+    script = tmp_path / "net.py"
+    script.write_text("import minigrad\ndef step():\n    return (minigrad.randn(2, 3) * 2.0) / {}['none']\n",
+                      encoding="utf-8")
+    assert cli.main(["graph", f"{script}:step"]) == 1
+    told = capsys.readouterr()
+    assert "Multiply" in told.out
+    assert "stopped with KeyError" in told.err
+    assert told.err.count("\n") == 1
+
+
 def test_differences(tmp_path, capsys):
+    assert cli.main(["graph", "diff", "mlp", "mlp:mode=eval", "--expand", "bn1"]) == 0
+    assert "− Variance of BatchNorm1d 2: only in A" in capsys.readouterr().out
     assert cli.main(["graph", "diff", "mlp:norm=none", "mlp", "-o", str(tmp_path / "d.txt")]) == 0
     assert "+ BatchNorm1d 2: only in B" in capsys.readouterr().out
     assert cli.main(["graph", "diff", "mlp:mode=train", "mlp:mode=eval"]) == 0
     assert "BatchNorm → BatchNormInference" in capsys.readouterr().out
+    assert cli.main(["graph", "diff", "mlp:mode=eval", "mlp:fold=yes"]) == 0
+    said = capsys.readouterr().out
+    assert "− BatchNorm1d 2: only in A" in said
+    assert "≠ Linear 1: weight 100×784 → weight 100×784 · bias 100" in said
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
@@ -76,7 +97,10 @@ def test_differences(tmp_path, capsys):
     (["graph", "mlp:norm=odd"], "norm=odd"),
     (["graph", "mlp", "--expand", "bn9", "-o", "x.svg"], "got 'bn9'"),
     (["graph", "mlp", "-o", "x.bmp"], ".svg"),
+    (["graph", "mlp:fold=maybe"], "fold=(no|yes)"),
     (["graph", "."], "graph_train.json"),
+    (["graph", ".", "--mode", "eval"], "graph_eval.json"),
+    (["graph", ".", "--norm", "layer"], "--norm"),
 ])
 def test_wrong_words_are_answered_in_one_line(arguments, said, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

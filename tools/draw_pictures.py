@@ -47,6 +47,16 @@ def step(model: layers.Module, shape: tuple[int, ...], title: str, create_graph:
     return recorder.graph
 
 
+def attention() -> viz.Graph:
+    """Scaled dot-product attention with a causal mask."""
+    draw = np.random.default_rng(0)
+    q, k, v = (Tensor(draw.standard_normal((2, 4, 10, 8)).astype(np.float32), requires_grad=True, name=name)
+               for name in ("query", "key", "value"))
+    with viz.record(title="attention") as recorder:
+        F.scaled_dot_product_attention(q, k, v, is_causal=True).mean().backward()
+    return recorder.graph
+
+
 def failing() -> viz.Graph:
     """A graph up to the layer whose input does not fit."""
     model = layers.Sequential(layers.Linear(784, 100), layers.ReLU(), layers.Linear(128, 10))
@@ -70,7 +80,10 @@ def draw(folder: Path) -> viz.Graph:
     training.save(folder / "moments.svg", opened=["bn1", "Mean"], focus="bn1", radius=1)
     step(net, (64, 784), "the backward pass", create_graph=True).save(folder / "backward.svg", phase="backward")
     evaluation = step(net.eval(), (64, 784), "evaluation")
-    viz.diff(training, evaluation).save(folder / "train-eval.svg")
+    viz.diff(training, evaluation, opened=["bn1"]).save(folder / "train-eval.svg")
+    viz.diff(evaluation, step(layers.fold(net, Tensor(np.zeros((1, 784), np.float32))), (64, 784), "folded")).save(
+        folder / "folded.svg")
+    attention().save(folder / "attention.svg", opened=["Attention"])
     networks = [train_cnn.build(norm) for norm in ("none", "batch")]
     without, cnn = (step(network, (16, 1, 28, 28), "cnn") for network in networks)
     cnn.save(folder / "cnn.svg")
@@ -99,7 +112,6 @@ def photograph(graph: viz.Graph, folder: Path) -> bool:
             page.click(".node[aria-label^='Normalize']")
             for _ in range(8):
                 page.click("#step")
-            page.click("#fit")
             page.screenshot(path=folder / f"page-{scheme}.png")
             page.close()
         chromium.close()

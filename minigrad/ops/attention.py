@@ -6,7 +6,7 @@ from typing import Any
 
 from minigrad.backend import namespace
 from minigrad.errors import ShapeError
-from minigrad.op import Op, apply, inputs, outputs
+from minigrad.op import Op, apply, inputs, outputs, step
 from minigrad.ops.elementwise import narrowed, stop_gradient, widened
 from minigrad.ops.random import dropout
 from minigrad.ops.reduction import finite
@@ -32,38 +32,57 @@ class Attention(Op):
         self.scale, self.p = scale, p
 
     def forward(self, q, k, v, mask, kept):
-        xp = namespace(q)
-        scores = xp.matmul(widened(q), xp.matrix_transpose(widened(k))) * self.scale
-        if mask is not None:
-            scores = xp.where(mask, scores, -float("inf")) if mask.dtype.kind == "b" else scores + mask
-        top = finite(xp.max(stop_gradient(scores), axis=-1, keepdims=True))
-        e = xp.exp(scores - top)
-        total = xp.sum(e, axis=-1, keepdims=True)
-        weights = e / xp.where(total == 0, 1.0, total)
-        y = xp.matmul(self._dropped(weights, kept), widened(v))
+        weights = softmax(scores(q, k, mask, self.scale))
+        y = weighted_sum(weights, v, kept, self.p)
         return narrowed(y, q.dtype), narrowed(weights, q.dtype)
 
     def backward(self, saved, needs, gy, gw):
         q, k, v, kept, weights = saved
         xp = namespace(weights)
-        gv = gq = gk = scores = None
+        gv = gq = gk = gs = None
         p = widened(weights)
         if gy is not None and needs[2]:
-            gv = narrowed(xp.matmul(xp.matrix_transpose(self._dropped(p, kept)), widened(gy)), gy.dtype)
+            gv = narrowed(xp.matmul(xp.matrix_transpose(_dropped(p, kept, self.p)), widened(gy)), gy.dtype)
         if any(needs[i] for i in (0, 1, 3)):
             g = None if gw is None else widened(gw)
             if gy is not None:
-                through = self._dropped(xp.matmul(widened(gy), xp.matrix_transpose(widened(v))), kept)
+                through = _dropped(xp.matmul(widened(gy), xp.matrix_transpose(widened(v))), kept, self.p)
                 g = through if g is None else g + through
-            scores = p * (g - xp.sum(g * p, axis=-1, keepdims=True))
+            gs = p * (g - xp.sum(g * p, axis=-1, keepdims=True))
             if needs[0]:
-                gq = narrowed(xp.matmul(scores, widened(k)) * self.scale, k.dtype)
+                gq = narrowed(xp.matmul(gs, widened(k)) * self.scale, k.dtype)
             if needs[1]:
-                gk = narrowed(xp.matmul(xp.matrix_transpose(scores), widened(q)) * self.scale, q.dtype)
-        return gq, gk, gv, (scores if needs[3] else None), None
+                gk = narrowed(xp.matmul(xp.matrix_transpose(gs), widened(q)) * self.scale, q.dtype)
+        return gq, gk, gv, (gs if needs[3] else None), None
 
-    def _dropped(self, x, kept):
-        return x if kept is None else dropout(x, kept, self.p)
+
+@step
+def scores(q, k, mask, scale):
+    """s·q·kᵀ with the mask."""
+    xp = namespace(q)
+    found = xp.matmul(widened(q), xp.matrix_transpose(widened(k))) * scale
+    if mask is None:
+        return found
+    return xp.where(mask, found, -float("inf")) if mask.dtype.kind == "b" else found + mask
+
+
+@step
+def softmax(x):
+    """The softmax of each row; 0 for a row of only −∞."""
+    xp = namespace(x)
+    e = xp.exp(x - finite(xp.max(stop_gradient(x), axis=-1, keepdims=True)))
+    total = xp.sum(e, axis=-1, keepdims=True)
+    return e / xp.where(total == 0, 1.0, total)
+
+
+@step
+def weighted_sum(weights, v, kept, p):
+    """D(P)·v."""
+    return namespace(weights).matmul(_dropped(weights, kept, p), widened(v))
+
+
+def _dropped(x, kept, p):
+    return x if kept is None else dropout(x, kept, p)
 
 
 def attention(q: Any, k: Any, v: Any, mask: Any = None, kept: Any = None, scale: float | None = None,

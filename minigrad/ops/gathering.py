@@ -36,9 +36,9 @@ class Take(Op):
     def __init__(self, axis):
         self.axis = axis
 
-    def forward(self, x, i):
+    def forward(self, x, indices):
         self._from = x.shape
-        return namespace(x).take(x, i, axis=self.axis)
+        return namespace(x).take(x, indices, axis=self.axis)
 
     def backward(self, saved, needs, gy):
         return apply(AddTaken(self.axis, self._from), gy, saved[0]), None
@@ -53,12 +53,12 @@ class AddTaken(Op):
     def __init__(self, axis, shape):
         self.axis, self.shape = axis, shape
 
-    def forward(self, g, i):
+    def forward(self, g, indices):
         xp = namespace(g)
         out = xp.zeros(math.prod(self.shape), dtype=accumulation_dtype(g.dtype))
         n, behind = self.shape[self.axis], math.prod(self.shape[self.axis + 1 :])
         before = xp.reshape(xp.arange(math.prod(self.shape[: self.axis])), (-1, 1, 1))
-        places = (before * n + xp.reshape(i % n if n else i, (1, -1, 1))) * behind + xp.arange(behind)
+        places = (before * n + xp.reshape(indices % n if n else indices, (1, -1, 1))) * behind + xp.arange(behind)
         return _added(out, g, places, self.shape)
 
     def backward(self, saved, needs, gy):
@@ -74,9 +74,9 @@ class TakeAlongAxis(Op):
     def __init__(self, axis):
         self.axis = axis
 
-    def forward(self, x, i):
+    def forward(self, x, indices):
         self._from = x.shape
-        return namespace(x).take_along_axis(x, i, axis=self.axis)
+        return namespace(x).take_along_axis(x, indices, axis=self.axis)
 
     def backward(self, saved, needs, gy):
         return apply(AddAlongAxis(self.axis, self._from), gy, saved[0]), None
@@ -91,13 +91,13 @@ class AddAlongAxis(Op):
     def __init__(self, axis, shape):
         self.axis, self.shape = axis, shape
 
-    def forward(self, g, i):
+    def forward(self, g, indices):
         xp = namespace(g)
         out = xp.zeros(math.prod(self.shape), dtype=accumulation_dtype(g.dtype))
         places = 0
         for axis, n in enumerate(self.shape):
             along = tuple(-1 if a == axis else 1 for a in range(len(self.shape)))
-            here = (i % n if n else i) if axis == self.axis else xp.reshape(xp.arange(n), along)
+            here = (indices % n if n else indices) if axis == self.axis else xp.reshape(xp.arange(n), along)
             places = places * n + here
         return _added(out, g, xp.broadcast_to(places, g.shape), self.shape)
 

@@ -10,12 +10,13 @@ from minigrad.errors import DtypeError, ShapeError
 from minigrad.op import Op, apply, inputs, total
 from minigrad.ops.activation import log_softmax
 from minigrad.ops.elementwise import cast, widened
+from minigrad.ops.reduction import finite
 
 __all__ = ["binary_cross_entropy", "cross_entropy"]
 
 
 class CrossEntropy(Op):
-    """y = −Σ_c q_c·ln softmax(x)_c over axis 1, one per example or summed over all;
+    """y = −Σ_c q_c·ln softmax(x)_c over axis 1, q the target, one per example or summed over all;
 
     gx = gy·(softmax(x)·Σ_c q_c − q),  gq = −gy·ln softmax(x). The q_c need not sum to 1: class weights and the divisor
     of a mean are folded into them.
@@ -28,9 +29,10 @@ class CrossEntropy(Op):
     def __init__(self, reduce):
         self.reduce = reduce
 
-    def forward(self, x, q):
-        xp = namespace(x)
-        product = q * xp.where(q == 0, 0.0, log_softmax(widened(x), 1))  # 0·ln 0 is 0: a class that is ruled out
+    def forward(self, x, target):
+        logp = log_softmax(widened(x), 1)
+        # 0·ln 0 is 0: a class that is ruled out.
+        product = target * namespace(x).where(target == 0, finite(logp), logp)
         axes = tuple(range(x.ndim)) if self.reduce else (1,)
         return cast(-total(product, axes, False), x.dtype)
 
@@ -63,17 +65,18 @@ def cross_entropy(x: Any, q: Any, reduce: bool) -> Any:
 
 
 class BinaryCrossEntropy(Op):
-    """y = −(t·ln x + (1 − t)·ln(1 − x)), logarithms from −100 up;   gx = gy·(x − t) / max(x·(1 − x), 10⁻¹²)
+    """y = −(t·ln x + (1 − t)·ln(1 − x)), t the target, logarithms from −100 up
 
-    gt = gy·(ln(1 − x) − ln x). The two bounds are torch's: they keep the loss and its gradient finite at x = 0 and 1.
+    gx = gy·(x − t) / max(x·(1 − x), 10⁻¹²),  gt = gy·(ln(1 − x) − ln x). The two bounds are torch's: they keep the
+    loss and its gradient finite at x = 0 and 1.
     """
 
     broadcasts = True  # not in shape, but x and t may differ in dtype
     keeps = inputs(0) + inputs(1, when=0)
 
-    def forward(self, x, t):
+    def forward(self, x, target):
         a, b = _bounded_logs(widened(x))
-        return cast(-(t * a + (1 - t) * b), x.dtype)
+        return cast(-(target * a + (1 - target) * b), x.dtype)
 
     def backward(self, saved, needs, gy):
         x, t = saved

@@ -136,7 +136,7 @@ class Normalization(_Family):
 
 
 class BatchNorm(Normalization):
-    """Statistics over the batch and all places, per channel (axis 1): formulas at the head of this file."""
+    """y = γ·(x − μ)·(σ² + ε)^−½ + β, with μ and σ² over the batch and all places, per channel (axis 1)"""
 
     __slots__ = ()
 
@@ -146,7 +146,7 @@ ACTIVATIONS = {"relu": ReLU(), "sigmoid": Sigmoid()}
 
 
 class ActivatedBatchNorm(BatchNorm):
-    """BatchNorm and an activation as one operation: (a(y), μ, σ², r);   gy through a, then as BatchNorm's"""
+    """(a(y), μ, σ², r) with y = γ·(x − μ)·r + β, BatchNorm's, and a an activation;   gy through a, then as BatchNorm's"""
 
     __slots__ = ("activation",)
     keeps = (*Normalization.keeps, *outputs(0, when=(0, 1, 2)))
@@ -167,13 +167,13 @@ class ActivatedBatchNorm(BatchNorm):
 
 
 class LayerNorm(Normalization):
-    """Statistics over the last axes, per example (Ba et al., arXiv:1607.06450): formulas at the head of this file."""
+    """y = γ·(x − μ)·(σ² + ε)^−½ + β, with μ and σ² over the last axes, per example (Ba et al., arXiv:1607.06450)"""
 
     __slots__ = ()
 
 
 class GroupNorm(Normalization):
-    """Statistics over a group of channels and all places, per example: formulas at the head of this file
+    """y = γ·(x − μ)·(σ² + ε)^−½ + β, with μ and σ² over a group of channels and all places, per example
 
     x is viewed as (N, groups, channels of a group, …) (Wu & He, arXiv:1803.08494).
     """
@@ -182,13 +182,13 @@ class GroupNorm(Normalization):
 
 
 class InstanceNorm(Normalization):
-    """Statistics over all places, per example and channel (Ulyanov et al., arXiv:1607.08022): head of this file."""
+    """y = γ·(x − μ)·(σ² + ε)^−½ + β, with μ and σ² over all places, per example and channel (arXiv:1607.08022)"""
 
     __slots__ = ()
 
 
 class MaskedNorm(Normalization):
-    """Any of the family with a mask as fourth input: statistics of the elements that count, 0 in the others."""
+    """y = γ·(x − μ)·(σ² + ε)^−½ + β, with μ and σ² over what a mask, the fourth input, counts; else 0"""
 
     __slots__ = ()
     keeps = (*Normalization.keeps, *inputs(3))

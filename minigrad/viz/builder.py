@@ -214,10 +214,19 @@ class Builder:
         for tensor, g in zip(row.outputs, output_gradients):
             if g is not None and tensor is not None:
                 self._total(tensor, value(g))
+                self._name_gradient(g, tensor)
         for arg, (need, g) in enumerate(zip(node.needs, input_gradients)):
             if need and g is not None and places[arg] >= 0:
                 self._partial(places[arg], value(g))
+                self._name_gradient(g, self.uses[places[arg]].tensor)
         return row
+
+    def _name_gradient(self, g: Any, tensor: str) -> None:
+        """Where backward is itself recorded (``create_graph=True``): name a gradient after what it is of."""
+        found = self.find(g) if isinstance(g, Traced) else None
+        if found is not None and found != tensor and not self.tensors[found].name.startswith("∇"):
+            row = self.tensors[tensor]
+            self.tensors[found].name = f"∇ {'loss' if row.kind == 'act' and row.value is not None else row.name}"
 
     def _partial(self, place: int, g: Any) -> None:
         use = self.uses[place]

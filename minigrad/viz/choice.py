@@ -14,7 +14,7 @@ from minigrad.viz.tree import Box, build_tree
 if TYPE_CHECKING:
     from minigrad.viz.graph import Graph
 
-__all__ = ["Choice", "boxes_of", "chosen", "matching", "operations_of", "parts_of"]
+__all__ = ["Choice", "boxes_of", "chosen", "knows", "matching", "operations_of", "parts_of"]
 
 
 @dataclass
@@ -56,8 +56,8 @@ def _by_depth(root: Box, depth: int) -> set[str]:
 
 
 def chosen(graph: Graph, depth: int | None, opened: Sequence[str], closed: Sequence[str], fold: bool | None,
-           max_nodes: int, phase: str) -> Choice:
-    """Which boxes are open: as many layers as fit, then what was asked for."""
+           max_nodes: int, phase: str, focus: str | None = None) -> Choice:
+    """Which boxes are open: as many layers as fit, then what was asked for, and what is around the focus."""
     if phase not in ("all", "forward", "backward"):
         raise ArgumentError("view", got=f"phase={phase!r}", wanted="'all', 'forward' or 'backward'")
     choice = None
@@ -74,15 +74,25 @@ def chosen(graph: Graph, depth: int | None, opened: Sequence[str], closed: Seque
             break
     assert choice is not None
     above = {child.key: box for box in (choice.root, *boxes_of(choice.root)) for child in box.children}
-    for name in opened:
-        for box in matching(choice.root, name):
-            while box.key:
-                if box.children:
-                    choice.opened.add(box.group or box.key)
-                box = above[box.key]
+    wanted = [box for name in opened for box in matching(choice.root, name)]
+    centre = [] if focus is None else matching(choice.root, focus)
+    wanted += [above[box.key] for box in centre if above[box.key] not in centre]
+    for box in wanted:
+        while box.key:
+            if box.children:
+                choice.opened.add(box.group or box.key)
+            box = above[box.key]
     for name in closed:
         choice.opened -= {key for box in matching(choice.root, name) for key in (box.key, box.group)}
     return choice
+
+
+def knows(graph: Graph, name: str) -> bool:
+    """Whether a name means something in a graph."""
+    try:
+        return bool(matching(build_tree(graph, False, "all", len(graph.ops)), name))
+    except ArgumentError:
+        return False
 
 
 def matching(root: Box, name: str) -> list[Box]:

@@ -29,7 +29,11 @@ def operation_details(graph: Graph, op: Operation) -> dict[str, Any]:
         facts.append(["attributes", attrs])
     held = graph.held_bytes([op])
     if held:
-        facts.append(["keeps for backward", bytes_text(held)])
+        kept = {t for t in (*(op.outputs[k] for k in op.kept), *(u.tensor for u in graph.uses_by_op[op.id] if u.saved))
+                if graph.tensor[t].kind not in ("param", "buffer")}
+        own = sum(graph.tensor[t].nbytes for t in kept)
+        shared = f", of memory that is shared: {bytes_text(own)} are its own" if own < held else ""
+        facts.append(["keeps for backward", bytes_text(held) + shared])
     if op.time_us is not None:
         facts.append(["forward", time_text(op.time_us)])
     if op.bwd_time_us is not None:

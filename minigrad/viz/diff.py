@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ from typing import Any
 from minigrad.errors import ArgumentError
 from minigrad.io.files import replace_file
 from minigrad.run.text import printable
+from minigrad.viz.choice import knows
 from minigrad.viz.dot import dot_text
 from minigrad.viz.graph import Graph
-from minigrad.viz.layout import lay_out, picture
+from minigrad.viz.layout import RenderError, lay_out, picture
 from minigrad.viz.page import page_of_views
 from minigrad.viz.scene import Cluster, Edge, Node, View
 from minigrad.viz.svg import svg_text
@@ -86,7 +88,10 @@ class Difference:
         return target
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self.text(), "image/svg+xml": self.svg()}
+        bundle = {"text/plain": self.text()}
+        with contextlib.suppress(RenderError):
+            bundle["image/svg+xml"] = self.svg()
+        return bundle
 
 
 def diff(a: Graph, b: Graph, **view: Any) -> Difference:
@@ -99,30 +104,32 @@ def diff(a: Graph, b: Graph, **view: Any) -> Difference:
     ----------
     a, b : Graph
     **view
-        As for `Graph.view`.
+        As for `Graph.view`. Names of layers and operations that only one of the graphs has count for that one.
     """
-    first, second = a.view(**view), b.view(**view)
+    first, second = _own(a, b, view), _own(b, a, view)
     ours, theirs = _shown(first), _shown(second)
     order = _aligned(ours, theirs)
     lines, nodes = [], []
     renamed_a: dict[str, str] = {}
     renamed_b: dict[str, str] = {}
+    frames = {f"{cluster.title} {cluster.path}".strip(): cluster.key for cluster in second.clusters}
     for left, right in order:
         if left is not None and right is not None:
             changes = _changes(a, b, left, right)
             node = replace(right, status="changed" if changes else "", openable=False,
                            rows=[*right.rows, *(("changed-mark", change) for change in changes)])
             renamed_a[left.key] = renamed_b[right.key] = node.key
-            lines += [f"≠ {_named(right)}: {change}" for change in changes]
+            lines += [f"≠ {_named(right, second)}: {change}" for change in changes]
         elif left is not None:
-            node = replace(left, key=f"a:{left.key}", status="removed", cluster="", ops=[], openable=False)
+            cluster = frames.get(_frame(left, first), "")
+            node = replace(left, key=f"a:{left.key}", status="removed", cluster=cluster, ops=[], openable=False)
             renamed_a[left.key] = node.key
-            lines.append(f"− {_named(left)}: only in A")
+            lines.append(f"− {_named(left, first)}: only in A")
         else:
             assert right is not None
             node = replace(right, status="added", openable=False)
             renamed_b[right.key] = node.key
-            lines.append(f"+ {_named(right)}: only in B")
+            lines.append(f"+ {_named(right, second)}: only in B")
         nodes.append(node)
     _pair_ends(first, second, renamed_a, renamed_b)
     edges = _merged(first, second, renamed_a, renamed_b)
@@ -134,6 +141,13 @@ def diff(a: Graph, b: Graph, **view: Any) -> Difference:
     title = f"{a.meta.get('title', 'A')} → {b.meta.get('title', 'B')}"
     clusters = [replace(cluster, closable=False) for cluster in second.clusters]
     return Difference(a, b, View(title, nodes, edges, _used(clusters, nodes)), lines)
+
+
+def _own(graph: Graph, other: Graph, wishes: dict[str, Any]) -> View:
+    wishes = dict(wishes)
+    for wish in {"opened", "closed", "hide"} & set(wishes):
+        wishes[wish] = [name for name in wishes[wish] if knows(graph, name) or not knows(other, name)]
+    return graph.view(**wishes)
 
 
 def _shown(view: View) -> list[Node]:
@@ -172,11 +186,28 @@ def _changes(a: Graph, b: Graph, left: Node, right: Node) -> list[str]:
     held_a, held_b = a.held_bytes(ops_a), b.held_bytes(ops_b)
     if held_a != held_b:
         found.append(f"keeps {bytes_text(held_a)} → {bytes_text(held_b)}")
+    updated_a, updated_b = _updated(a, left), _updated(b, right)
+    if updated_a != updated_b:
+        found.append(f"updates {', '.join(updated_a) or 'nothing'} → {', '.join(updated_b) or 'nothing'}")
     return found
 
 
-def _named(node: Node) -> str:
-    return printable(f"{node.title} {node.path}".strip())
+def _updated(graph: Graph, node: Node) -> list[str]:
+    """Names of the buffers that a node gives new values, such as running statistics."""
+    ops = set(node.ops)
+    return [graph.tensor[m.tensor].name.rpartition(".")[2] for m in graph.mutations
+            if m.op in ops or graph.op[m.op].parent in ops]
+
+
+def _frame(node: Node, view: View) -> str:
+    """What the frame around a node is called; frames of two graphs that are called the same are the same."""
+    return next((f"{c.title} {c.path}".strip() for c in view.clusters if c.key == node.cluster), "")
+
+
+def _named(node: Node, view: View) -> str:
+    """A node in words: with its layer's path, or for a part with what it is a part of."""
+    frame = "" if node.path else _frame(node, view)
+    return printable(f"{node.title} {node.path}".strip() + (f" of {frame}" if frame else ""))
 
 
 def _pair_ends(first: View, second: View, renamed_a: dict[str, str], renamed_b: dict[str, str]) -> None:

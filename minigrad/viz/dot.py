@@ -113,7 +113,8 @@ def _frame(cluster: Cluster, colours: dict[str, str], words: bool) -> str:
 
 def _edge(edge: Edge, number: int, names: dict[str, str], colours: dict[str, str], nabla: str,
           words: bool) -> str:
-    said = [f'id="e{number}"', f"penwidth={line_width(edge.nbytes)}", f"weight={40 if edge.spine else 2}"]
+    weight = 0 if edge.between else 40 if edge.spine else 2
+    said = [f'id="e{number}"', f"penwidth={line_width(edge.nbytes)}", f"weight={weight}"]
     lines = edge_lines(edge, nabla)
     if lines:
         width, height = edge_size(lines)

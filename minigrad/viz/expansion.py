@@ -9,7 +9,6 @@ recorded nodes; here what is not recorded, such as the constant that moments are
 
 from __future__ import annotations
 
-import copy
 import linecache
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import is_array, is_floating
-from minigrad.errors import MinigradError
+from minigrad.expansion import run_text
 from minigrad.graph import Node
 from minigrad.modes import STEP, switch
 from minigrad.observers import Observer
@@ -134,14 +133,10 @@ def expand(op: Any, prefix: str, inputs: Sequence[Any], tensors: Sequence[str | 
         if tensor is not None and is_array(x):
             builder.bind(x, tensor)
     builder.uses_of.update({tensor: [] for tensor in tensors if tensor is not None})
-    try:
-        with switch(recording=True, observers=(watcher,), scope=None), np.errstate(all="ignore"):
-            made = copy.copy(op).forward(*leaves)  # texts note shapes on their operation
-    except (MinigradError, TypeError, ValueError, AttributeError, IndexError, NotImplementedError):
+    with switch(observers=(watcher,), scope=None), np.errstate(all="ignore"):
+        results = run_text(op, leaves)
+    if results is None or len(builder.ops) < 2:
         return None
-    if len(builder.ops) < 2:
-        return None
-    results = made if isinstance(made, tuple) else (made,)
     body = Body(builder)
     seeds = {r.edge: g for r, g in zip(results, gradients)
              if isinstance(r, Traced) and r.edge is not None and g is not None}

@@ -192,9 +192,19 @@ class Graph:
         return dot_text(self.view(**view), rank)
 
     def graphviz(self, rank: str = "TB", **view: Any) -> Any:
-        """A `graphviz.Source` of the ``graphviz`` package, to go on with."""
-        import graphviz
+        """A `graphviz.Source` of the ``graphviz`` package, to go on with.
 
+        Raises
+        ------
+        RenderError
+            The package is not installed.
+        """
+        try:
+            import graphviz
+        except ModuleNotFoundError as error:
+            raise RenderError("graph", got="no package graphviz", wanted="it, to make a graphviz.Source",
+                              hint="pip install 'minigrad-norm[viz]', or use Graph.dot() or Graph.save('g.dot'), which "
+                                   "need nothing") from error
         return graphviz.Source(self.dot(rank, **view))
 
     def svg(self, rank: str = "TB", theme: str = "auto", **view: Any) -> str:

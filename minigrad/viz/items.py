@@ -30,7 +30,7 @@ def draw(graph: Graph, choice: Choice, fold_params: bool = True) -> View:
     artist.connect()
     artist.results()
     artist.number_turns()
-    _find_spine(artist.nodes, artist.edges)
+    artist.straighten()
     notes = []
     if "error" in graph.meta:
         notes.append(f"{graph.meta['error']['type']}: {graph.meta['error']['message']}")
@@ -212,25 +212,54 @@ class _Artist:
     # ---------------------------------------------------------------- results
 
     def results(self) -> None:
-        """What the program ends in: tensors that nobody reads."""
-        ends = []
+        """What the program ends in: tensors that nobody reads. Gradients that one node ends in are one result."""
+        ends: list[tuple[str, TensorRow]] = []
+        gradients: dict[str, list[TensorRow]] = defaultdict(list)
         for node in self.nodes.values():
             for op_id in node.ops:
                 op = self.graph.op[op_id]
                 t = op.outputs[0] if op.outputs else None
                 if t and not self.readers[t] and op.kind != "side" and self.graph.tensor[t].dtype:
-                    ends.append((node.key, self.graph.tensor[t], op))
+                    row = self.graph.tensor[t]
+                    if row.name.startswith("∇"):
+                        gradients[node.key].append(row)
+                    else:
+                        ends.append((node.key, row))
         if len(ends) > 6:
-            ends = [end for end in ends if end[1].value is not None and not end[2].phase][-3:]
-        for source, row, op in ends:
-            key = f"result:{row.id}"
-            title = "gradient" if op.phase else "loss" if row.value is not None else "result"
-            said = f"{row.value:.4g}" if row.value is not None else shape_text(row.shape)
-            kind = "loss" if row.value is not None else "input"
-            self.nodes[key] = Node(key, title, kind, "loss", rows=[("text", said)], tensor=row.id)
-            grad = row.grad.norm if row.grad else None
-            self.edges.append(Edge(source, key, row.id, "", grad, row.nbytes, "data" if grad is not None else "none",
-                                   order=(0,) if grad is not None else None))
+            ends = [(source, row) for source, row in ends
+                    if row.value is not None and not self.graph.op[self.made[row.id]].phase][-3:]
+        for source, row in ends:
+            title = "loss" if row.value is not None else "result"
+            about = f"{row.value:.4g}" if row.value is not None else shape_text(row.shape)
+            self.result(source, row, title, "loss" if row.value is not None else "input", [about])
+        for source, rows in gradients.items():
+            if len(rows) == 1:
+                self.result(source, rows[0], name_text(rows[0].name), "input", [shape_text(rows[0].shape)])
+                continue
+            said = [f"{name_text(row.name)} {shape_text(row.shape)}" for row in rows[:4]]
+            more = [f"and {len(rows) - 4} more"] if len(rows) > 4 else []
+            self.result(source, rows[0], count_text(len(rows), "gradient"), "input", said + more)
+
+    def result(self, source: str, row: TensorRow, title: str, kind: str, said: list[str]) -> None:
+        """One node for what the program ends in."""
+        key = f"result:{row.id}"
+        self.nodes[key] = Node(key, title, kind, "loss", rows=[("text", each) for each in said], tensor=row.id)
+        grad = row.grad.norm if row.grad else None
+        self.edges.append(Edge(source, key, row.id, "", grad, row.nbytes, "data" if grad is not None else "none",
+                               order=(0,) if grad is not None else None))
+
+    def straighten(self) -> None:
+        """Mark the main path of each pass, and the edges from one pass to another, which are not to bend it."""
+        phase = {key: self.graph.op[node.ops[0]].phase for key, node in self.nodes.items() if node.ops}
+        for edge in self.edges:
+            for end, other in ((edge.source, edge.target), (edge.target, edge.source)):
+                if end not in phase and other in phase:
+                    phase[end] = phase[other]
+        for edge in self.edges:
+            edge.between = phase.get(edge.source) != phase.get(edge.target)
+        for each in dict.fromkeys(phase.values()):
+            _find_spine({key: node for key, node in self.nodes.items() if phase.get(key) == each},
+                        [edge for edge in self.edges if not edge.between and phase[edge.source] == each])
 
     def number_turns(self) -> None:
         """Edges that a gradient passes, numbered in the order in which the engine went."""

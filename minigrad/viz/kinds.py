@@ -8,10 +8,11 @@ __all__ = ["COMPOSITE", "kind_of"]
 
 _KINDS = (
     ("norm", r"Norm|Normalize"),
-    ("matmul", r"Linear|MatMul|Conv|Attention"),
+    ("matmul", r"Linear|MatMul|Conv|Attention|^Scores$|^WeightedSum$"),
     ("loss", r"CrossEntropy|Loss|NLL"),
     ("reduce", r"^(Sum|Mean|Max|Min|Var|Variance|Std|LogSumExp|Prod|ArgMax)$|Pool|^Moments$|^MeanSquare$|^WindowMean$"),
-    ("shape", r"Reshape|Transpose|Permute|Concat|Broadcast|Expand|Squeeze|Stack|Flatten|GetItem|IndexAdd|Pad|Cast"),
+    ("shape", r"Reshape|Transpose|Permute|Concat|Broadcast|Expand|Squeeze|Stack|Flatten|Split|Pad|Cast"),
+    ("shape", r"GetItem|IndexAdd|Take|AddTaken|AlongAxis"),
 )
 
 #: Operations whose parts are worth seeing without being asked for; every other one opens with ``expand="all"``.

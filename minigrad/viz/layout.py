@@ -18,7 +18,7 @@ from minigrad.errors import MinigradError
 __all__ = ["Geometry", "RenderError", "engine", "lay_out", "lay_out_all", "picture", "run_graphviz"]
 
 _SECONDS = 60
-_FIXES = ("pip install 'minigrad-norm[viz]' (brings graphviz-pure), or install the program dot (Debian and Ubuntu: "
+_FIXES = ("Run pip install 'minigrad-norm[viz]' (brings graphviz-pure), or install the program dot (Debian and Ubuntu: "
           "apt install graphviz; macOS: brew install graphviz), or write .dot, .json or .txt, which need neither")
 
 
@@ -59,7 +59,7 @@ def engine(kind: str = "json") -> list[str]:
                           hint="Install it (Debian and Ubuntu: apt install graphviz; macOS: brew install graphviz), or "
                                "write .svg, .png or .html")
     raise RenderError("graph", got="neither the program dot nor the package graphviz-pure", wanted="one of them",
-                      hint=_FIXES[0].upper() + _FIXES[1:])
+                      hint=_FIXES)
 
 
 def run_graphviz(text: str, kind: str, *options: str) -> bytes:
@@ -71,18 +71,29 @@ def run_graphviz(text: str, kind: str, *options: str) -> bytes:
         There is no Graphviz, it fails, or it needs longer than a minute.
     """
     command = [*engine(kind), f"-T{kind}", *options]
+    done = _attempt(command, text)
+    if _failed(done) and "newrank=true" in text:  # which fails for a few pictures with frames inside frames
+        done = _attempt(command, text.replace("newrank=true", "newrank=false", 1))
+    if _failed(done):
+        said = done.stderr.decode(errors="replace")
+        lines = [line.strip() for line in said.splitlines() if "rror" in line] or said.strip().splitlines()
+        raise RenderError("graph", got=f"{Path(command[0]).name} failed: {lines[0] if lines else 'no output'}")
+    return done.stdout
+
+
+def _failed(done: subprocess.CompletedProcess[bytes]) -> bool:
+    return bool(done.returncode) or not done.stdout
+
+
+def _attempt(command: list[str], text: str) -> subprocess.CompletedProcess[bytes]:
     try:
-        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=_SECONDS, check=False)
+        return subprocess.run(command, input=text.encode(), capture_output=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise RenderError("graph", got=f"a layout that takes longer than {_SECONDS} s", wanted="a smaller picture",
                           hint="Open less: a lower depth, or focus on a layer") from error
     except OSError as error:
         raise RenderError("graph", got=f"{Path(command[0]).name}, which cannot be run ({error})",
                           hint=_FIXES) from error
-    if done.returncode or not done.stdout:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise RenderError("graph", got=f"{Path(command[0]).name} failed: {said[-1] if said else 'no output'}")
-    return done.stdout
 
 
 def picture(text: Callable[[str], str], kind: str) -> bytes:

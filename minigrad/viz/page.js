@@ -90,7 +90,7 @@
     mark();
     find();
   };
-  const go = key => {
+  const go = (key, keyed) => {
     const move = state.go[key];
     if (!move) return say("This page holds no picture of that; make one with --expand.");
     const before = nodes.find(n => (n.about.open || n.about.key) === key) || state.c.find(c => c.key === key);
@@ -99,11 +99,17 @@
     show(move[0], true);
     const after = state.c.find(c => c.key === key) || nodes.find(n => (n.about.open || n.about.key) === key);
     if (after) reveal(opening ? after : null, after, x, y);
-    const first = opening ? nodes.find(n => n.g.getAttribute("aria-label")) : nodes.find(n => n.about.open === key);
-    if (!opening && first) first.g.focus({preventScroll: true});
+    const held = opening && after && after.f !== undefined ? inside(after) : [];
+    const next = opening ? (keyed ? held[0] : null) : nodes.find(n => n.about.open === key);
+    if (next) next.g.focus({preventScroll: true});
+    else { chosen = null; if ($("open")) $("open").remove(); }
     say((opening ? "Opened" : "Closed") + (move[1] ? "; other things closed or opened with it, as this page holds a limited number of pictures." : "."));
   };
 
+  const inside = frame => {
+    const rect = $("f" + frame.f).firstElementChild, w = +rect.getAttribute("width"), h = +rect.getAttribute("height");
+    return nodes.filter(n => n.x > frame.x && n.x < frame.x + w && n.y > frame.y && n.y < frame.y + h).sort((a, b) => a.y - b.y);
+  };
   const reveal = (frame, after, x, y) => {
     if (frame && frame.f !== undefined) {
       const rect = $("f" + frame.f).firstElementChild, w = +rect.getAttribute("width"), h = +rect.getAttribute("height");
@@ -120,18 +126,27 @@
   const place = () => svg.setAttribute("viewBox", `${box.x} ${box.y} ${box.w} ${box.h}`);
   const size = () => svg.getBoundingClientRect();
   const clamp = () => {
+    if (!fitted) return fit(true);
     const {width, height} = size();
+    if (!width || !height) return;
     box.h = box.w * height / Math.max(1, width);
     box.x = Math.max(-box.w * .9, Math.min(box.x, state.w - box.w * .1));
     box.y = Math.max(-box.h * .9, Math.min(box.y, state.h - box.h * .1));
     place();
   };
+  let fitted = false;
   const fit = readable => {
     const {width, height} = size();
+    if (!width || !height) return;  // in a frame that is not shown yet
+    fitted = true;
     const pad = 18, scale = Math.min(1.35, width / (state.w + 2 * pad), readable ? 9 : height / (state.h + 2 * pad));
     const used = readable ? Math.max(scale, Math.min(.75, width / 500)) : scale;
     box = {w: width / used, h: height / used, x: 0, y: -pad};
     box.x = state.w / 2 - box.w / 2;
+    if (state.w > box.w && nodes.length) {  // too wide to be seen whole: begin where the program begins
+      const top = nodes.reduce((a, b) => b.y < a.y ? b : a);
+      box.x = Math.max(-pad, Math.min(top.x - box.w / 2, state.w + pad - box.w));
+    }
     if (state.h < box.h) box.y = state.h / 2 - box.h / 2;
     place();
   };
@@ -340,7 +355,7 @@
       const next = neighbour(...way);
       if (next) { into(next.x, next.y); next.g.focus({preventScroll: true}); }
     } else if ((event.key === "Enter" || event.key === " ") && inGraph && chosen) {
-      if (chosen.about.open) go(chosen.about.open);
+      if (chosen.about.open) go(chosen.about.open, true);
     } else if (event.key === "/") $("search").focus();
     else if (event.key === "n") stepTo(step + 1);
     else if (event.key === "p") stepTo(step - 1);

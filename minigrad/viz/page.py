@@ -23,6 +23,7 @@ from minigrad.viz.layout import Geometry, lay_out_all
 from minigrad.viz.scene import View
 from minigrad.viz.style import KINDS, SVG_STYLE, THEMES
 from minigrad.viz.svg import cluster_svg, edge_svg, label_svg, node_label, node_svg
+from minigrad.viz.view import trimmed
 
 if TYPE_CHECKING:
     from minigrad.viz.graph import Graph
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["page", "page_of_views"]
 
 _MOST_NODES = 300
+_MOST_WORK = 2_000_000  # the squared numbers of edges of all states, which is about what their layouts take
 _WORDS = {"matmul": "matrix product, convolution", "norm": "normalization", "reduce": "reduction", "ew": "elementwise",
           "loss": "loss", "param": "parameter", "block": "layers", "side": "side effect"}
 
@@ -50,9 +52,10 @@ class _Pool:
 class _States:
     """What can be open, explored from the first state outwards."""
 
-    def __init__(self, graph: Graph, first: Choice, most: int, fold_params: bool) -> None:
-        self.graph, self.root, self.most, self.fold_params = graph, first.root, most, fold_params
+    def __init__(self, graph: Graph, first: Choice, most: int, wishes: dict[str, Any]) -> None:
+        self.graph, self.root, self.most, self.wishes = graph, first.root, most, wishes
         self.views: dict[frozenset[str], View] = {}
+        self.work = 0
         self.inner: dict[str, set[str]] = {}
         for box in boxes_of(first.root):
             self.inner[box.group or box.key] = {b.group or b.key for b in boxes_of(box)}
@@ -62,7 +65,7 @@ class _States:
         every = {b.group or b.key for b in matching(first.root, "steps")}
         waiting = [*self.around(start), start | every]
         at = 0
-        while at < len(waiting) and len(self.views) < most:
+        while at < len(waiting) and len(self.views) < most and self.work < _MOST_WORK:
             state = waiting[at]
             at += 1
             if state not in self.views and self.add(state):
@@ -70,10 +73,13 @@ class _States:
 
     def add(self, state: frozenset[str]) -> bool:
         """Draw a state, unless it is too large for a picture."""
-        view = draw(self.graph, Choice(self.root, set(state)), self.fold_params)
-        if len(view.nodes) > _MOST_NODES and self.views:
+        wishes = self.wishes
+        view = trimmed(draw(self.graph, Choice(self.root, set(state)), wishes["fold_params"]), self.root,
+                       wishes["hide"], wishes["focus"], wishes["radius"])
+        if not 0 < len(view.nodes) <= _MOST_NODES and self.views:
             return False
         self.views[state] = view
+        self.work += len(view.edges) ** 2
         return True
 
     def toggled(self, state: frozenset[str], key: str) -> frozenset[str]:
@@ -98,11 +104,12 @@ class _States:
 
 def page(graph: Graph, rank: str, pictures: int, wishes: dict[str, Any]) -> str:
     """See `Graph.html`."""
-    known = {"depth": None, "opened": (), "closed": (), "fold_repeats": None, "max_nodes": 40, "phase": "all"} | wishes
+    known = {"depth": None, "opened": (), "closed": (), "fold_repeats": None, "max_nodes": 40, "phase": "all",
+             "fold_params": True, "hide": (), "focus": None, "radius": 2} | wishes
     first = chosen(graph, known["depth"], known["opened"], known["closed"], known["fold_repeats"], known["max_nodes"],
-                   known["phase"])
+                   known["phase"], known["focus"])
     fewer = max(6, min(pictures, 40_000 // max(1, len(graph.ops))))
-    states = _States(graph, first, fewer if pictures > 1 else 1, known.get("fold_params", True))
+    states = _States(graph, first, fewer if pictures > 1 else 1, known)
     groups = {box.key: box.group or box.key for box in boxes_of(first.root)}
     numbers = {state: k for k, state in enumerate(states.views)}
     moves = []
@@ -195,9 +202,9 @@ def _words(graph: Graph, ops: list[str]) -> str:
 def _assemble(graph: Graph, views: list[View], pool: _Pool, data: dict[str, Any], notes: str) -> str:
     style = THEMES + SVG_STYLE + _read("page.css")
     script = _read("page.js")
-    title = printable(graph.meta.get("title", "graph"))
-    said = f"{len(graph.top_level())} operations"
-    if graph.meta.get("training") is not None:
+    title = printable(views[0].title or "graph")
+    said = "" if notes else f"{len(graph.top_level())} operations"  # a difference has its totals in its notes
+    if said and graph.meta.get("training") is not None:
         said += ", training" if graph.meta["training"] else ", evaluation"
     # '<' as an escape: no text in the data can end the script element.
     held = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -206,7 +213,8 @@ def _assemble(graph: Graph, views: list[View], pool: _Pool, data: dict[str, Any]
     listed = "".join(f"<li>{escape(node_label(node))}</li>" for node in views[0].nodes)
     policy = (f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; base-uri 'none'; "
               "form-action 'none'")
-    texts = {"TITLE": escape(title), "SAID": escape(said), "LEGEND": legend, "LISTED": listed, "NOTES": escape(notes),
+    texts = {"TITLE": escape(title), "SAID": escape(said), "LEGEND": legend, "LISTED": listed,
+             "NOTES": "\n".join(map(escape, notes.split("\n"))),
              "PIECES": pool.svg(), "DATA": held}
     # One pass over the template: a name that looks like a mark stays a name.
     body = re.sub("@@([A-Z]+)@@", lambda mark: texts[mark[1]], _read("page.html"))

@@ -43,6 +43,7 @@ class Edge:
     kind: str = "data"  # or: update, none (no gradient passes)
     saved: bool = False
     spine: bool = False
+    between: bool = False  # from one pass to another
     order: tuple[int, ...] | None = None
     uses: list[int] = field(default_factory=list)
     status: str = ""
@@ -72,4 +73,3 @@ class View:
     clusters: list[Cluster]
     opened: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
-    legend: bool = True

@@ -8,24 +8,29 @@ from typing import TYPE_CHECKING
 from minigrad.viz.choice import chosen, matching
 from minigrad.viz.items import draw
 from minigrad.viz.scene import Edge, Node, View
+from minigrad.viz.tree import Box
 
 if TYPE_CHECKING:
     from minigrad.viz.graph import Graph
 
-__all__ = ["around", "make_view", "without"]
+__all__ = ["around", "make_view", "trimmed", "without"]
 
 
 def make_view(graph: Graph, depth: int | None = None, opened: Sequence[str] = (), closed: Sequence[str] = (),
               fold_repeats: bool | None = None, fold_params: bool = True, hide: Sequence[str] = (),
               focus: str | None = None, radius: int = 2, max_nodes: int = 40, phase: str = "all") -> View:
     """See `Graph.view`."""
-    choice = chosen(graph, depth, opened, closed, fold_repeats, max_nodes, phase)
-    hidden = {box.key for name in hide for box in matching(choice.root, name)}
-    view = draw(graph, choice, fold_params)
+    choice = chosen(graph, depth, opened, closed, fold_repeats, max_nodes, phase, focus)
+    return trimmed(draw(graph, choice, fold_params), choice.root, hide, focus, radius)
+
+
+def trimmed(view: View, root: Box, hide: Sequence[str], focus: str | None, radius: int) -> View:
+    """The view without what is to be hidden, or of the neighbourhood of the focus alone."""
+    hidden = {box.key for name in hide for box in matching(root, name)}
     if hidden:
         view = without(view, {n.key for n in view.nodes if n.key in hidden})
     if focus is not None:
-        keys = {box.key for box in matching(choice.root, focus)}
+        keys = {key for box in matching(root, focus) for key in (box.key, box.group) if key}
         view = around(view, {n.key for n in view.nodes if n.key in keys or inside(n.cluster, keys, view)}, radius)
     return view
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minigrad
-from minigrad import Tensor
+from minigrad import Tensor, viz
 from minigrad.examples import char_model
 from minigrad.examples.char_model import CONTEXT, NORMS, CharModel, held_out_loss, read, sample, train
 
@@ -47,7 +47,10 @@ def test_every_variant_runs(kind, norm, place, tmp_path, capsys):
 
 
 def test_the_comparison_shows_each(tmp_path, capsys):
-    char_model.main(["--tiny", "--compare", "none,layer", "--out", str(tmp_path / "run")])
+    char_model.main(["--tiny", "--compare", "none,layer", "--graph", "--out", str(tmp_path / "run")])
+    graph = viz.Graph.load(tmp_path / "run" / "graph_train.json")
+    assert [op.op for op in graph.top_level()].count("Attention") == char_model.DEPTH
+    assert graph.find("LayerNorm")
     said = capsys.readouterr().out
     assert "no normalization" in said
     assert "LayerNorm" in said

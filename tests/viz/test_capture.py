@@ -151,6 +151,28 @@ def test_backward_of_create_graph_is_recorded_apart():
     assert any(node.title.startswith("∇") for node in graph.view(phase="backward").nodes)
 
 
+def test_gradients_of_a_recorded_backward_are_named():
+    model, rec = recorded(create_graph=True)
+    view = rec.graph.view(phase="backward")
+    said = " ".join(text for node in view.nodes for _, text in [("", node.title), *node.rows])
+    for name, _ in model.named_parameters():
+        assert f"∇ {name}" in said
+    assert "∇ loss" in {node.title for node in view.nodes if node.shape == "ellipse"}
+
+
+def test_a_recorded_backward_stands_straight_beside_its_forward():
+    _, rec = recorded(create_graph=True)
+    view = rec.graph.view()
+    phase = {node.key: rec.graph.op[node.ops[0]].phase for node in view.nodes if node.ops}
+    spines = [phase.get(e.source, phase.get(e.target)) for e in view.edges if e.spine]
+    assert spines.count(0) >= 5
+    assert spines.count(1) >= 3
+    assert all(e.between == (phase[e.source] != phase[e.target]) for e in view.edges
+               if e.source in phase and e.target in phase)
+    assert any(e.between for e in view.edges)
+    assert not any(e.between for e in view.edges if e.spine)
+
+
 def test_double_backward():
     x = Tensor(np.array([[0.3, -0.2], [0.1, 0.5], [0.9, 0.4]]), requires_grad=True, name="x")
     with viz.record() as rec:

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from networks import recorded
+from networks import Net, recorded
 
 from minigrad import Tensor, layers, viz
 from minigrad.viz import layout
@@ -79,7 +79,8 @@ def labels(page):
 
 def test_it_loads_and_asks_for_nothing(open_page, file):
     page = open_page(file)
-    assert labels(page) == ["Linear fc1", "BatchNorm1d bn1", "ReLU act", "Linear fc2", "CrossEntropy", "x", "q", "loss"]
+    assert labels(page) == ["Linear fc1", "BatchNorm1d bn1", "ReLU act", "Linear fc2", "CrossEntropy", "x", "target",
+                            "loss"]
     policy = page.get_attribute("meta[http-equiv]", "content")
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -100,6 +101,7 @@ def test_opening_batchnorm_and_closing_it(open_page, file):
     page.dblclick(".node[aria-label^='BatchNorm1d bn1']")
     assert {"Mean", "Variance", "Rsqrt", "Normalize", "ScaleShift", "EMA update", "running_mean"} <= set(labels(page))
     assert page.inner_text("#status") == "Opened."
+    assert page.locator("#open").count() == 0  # of the node that is open now
     page.click(".cluster .toggle")
     assert "BatchNorm1d bn1" in labels(page)
     assert page.inner_text("#status") == "Closed."
@@ -119,6 +121,14 @@ def test_clicking_shows_values_gradients_and_bytes(open_page, file, graph):
         assert page.locator(f"#details .hist.{kind} rect").count() == 4 * 24
     page.evaluate("document.querySelectorAll('.edge .wide')[1].dispatchEvent(new MouseEvent('click', {bubbles: true}))")
     assert "turn in backward" in page.inner_text("#details")
+
+
+def test_focus_and_what_is_hidden_count_in_every_state(open_page, graph, tmp_path):
+    page = open_page(graph.save(tmp_path / "g.html", focus="bn1", radius=1, hide=["ReLU"]))
+    assert labels(page) == ["Linear fc1", "BatchNorm1d bn1", "Linear fc2"]
+    page.dblclick(".node[aria-label^='BatchNorm1d bn1']")
+    assert {"Linear fc1", "Mean", "ScaleShift", "Linear fc2"} <= set(labels(page))
+    assert not {"ReLU act", "CrossEntropy", "loss"} & set(labels(page))
 
 
 def test_search_finds(open_page, file):
@@ -172,6 +182,10 @@ def test_the_keyboard_reaches_everything(open_page, file):
     assert page.get_attribute(".node[aria-label^='BatchNorm1d bn1']", "aria-expanded") == "false"
     page.keyboard.press("Enter")
     assert "Normalize" in labels(page)
+    held = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert held.split(",")[0] in ("Mean", "Variance")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") != held
     page.focus(".cluster .toggle")
     page.keyboard.press("Enter")
     assert "Normalize" not in labels(page)
@@ -203,19 +217,27 @@ def test_zooming_and_moving(open_page, file):
     assert held[3] >= page.evaluate("JSON.parse(document.getElementById('data').textContent).states[0].h")
 
 
-CONTRAST = """() => {
-  const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(v => v / 255).map(
+CONTRAST = r"""() => {
+  const light = c => { const [r, g, b] = c.match(/[\d.]+/g).map(v => v / 255).map(
     v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
   const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
   const found = [];
   const page = getComputedStyle(document.body).backgroundColor;
+  // A colour laid over another, as opaque as `part` and all around it.
+  const laid = (c, part, under) => { const [a, b] = [c, under].map(v => v.match(/[\d.]+/g).map(Number));
+    return `rgb(${[0, 1, 2].map(k => a[k] * part + b[k] * (1 - part))})`; };
+  const opacity = e => {
+    let all = 1;
+    for (; e && e.id !== "graph"; e = e.parentElement) all *= getComputedStyle(e).opacity;
+    return all;
+  };
   for (const node of document.querySelectorAll("#graph .node")) {
-    const fill = getComputedStyle(node.querySelector(".body")).fill;
+    const body = node.querySelector(".body"), fill = laid(getComputedStyle(body).fill, opacity(body), page);
     for (const text of node.querySelectorAll("text, tspan"))
-      found.push([ratio(getComputedStyle(text).fill, fill), text.textContent]);
+      found.push([ratio(laid(getComputedStyle(text).fill, opacity(text), fill), fill), text.textContent]);
   }
   for (const text of document.querySelectorAll("#graph .label text"))
-    found.push([ratio(getComputedStyle(text).fill, page), text.textContent]);
+    found.push([ratio(laid(getComputedStyle(text).fill, opacity(text), page), page), text.textContent]);
   for (const e of document.querySelectorAll("h1, p, button:not(:disabled), summary, .legend span, th, td, input")) {
     if (!e.textContent.trim()) continue;
     let behind = e;
@@ -236,6 +258,13 @@ def test_contrast_is_at_least_4_5(open_page, file, scheme):
     before = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.click("#theme")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    assert page.evaluate(CONTRAST) == []
+    for _ in range(6):
+        page.click("#step")
+    assert page.evaluate(CONTRAST) == []
+    page.click("#reset")
+    page.fill("#search", "linear")
+    assert page.locator(".node.missed").count() > 0
     assert page.evaluate(CONTRAST) == []
 
 
@@ -263,6 +292,34 @@ def test_a_partial_graph_says_what_stopped_it(open_page, tmp_path):
     page = open_page(rec.graph.save(tmp_path / "failed.html"))
     assert "ShapeError" in page.inner_text("#notes")
     assert page.is_disabled("#step")
+
+
+def test_a_difference_is_listed_line_by_line(open_page, graph, tmp_path):
+    evaluation = recorded(Net().eval())[1].graph
+    difference = viz.diff(graph, evaluation, opened=["bn1"])
+    page = open_page(difference.save(tmp_path / "d.html"))
+    shown = page.inner_text("aside .pre").splitlines()
+    assert [line for line in shown if line] == [line for line in difference.text().splitlines() if line]
+    assert page.inner_text("h1") == "Net → Net"
+    assert "Mean" in labels(page)
+
+
+def test_inside_a_frame_that_is_shown_later(browser, file, tmp_path):
+    """As in a run's report, where it is folded away at first."""
+    (tmp_path / "g.html").write_bytes(file.read_bytes())
+    report = tmp_path / "report.html"
+    report.write_text('<details><summary>graph</summary><iframe src="g.html" width="900" height="600"></iframe>'
+                      "</details>", encoding="utf-8")
+    heard = []
+    page = browser.new_page()
+    page.on("console", lambda message: heard.append(message.text))
+    page.goto(report.as_uri())
+    page.click("summary")
+    page.frame_locator("iframe").locator(".node").first.click()
+    box = page.frame_locator("iframe").locator("#graph").get_attribute("viewBox").split()
+    assert heard == []
+    assert 300 < float(box[2]) < 2000
+    page.close()
 
 
 def test_the_data_in_the_page_are_the_views(file, graph):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from networks import Net, batch, recorded
 
+import minigrad
 import minigrad.functional as F
 from minigrad import Tensor, layers, viz
 from minigrad.errors import ArgumentError
@@ -162,6 +163,7 @@ def test_text_needs_nothing(graph, monkeypatch):
     for fix in ("minigrad-norm[viz]", "apt install graphviz", "brew install graphviz", ".dot, .json or .txt"):
         assert fix in str(told.value)
     assert set(graph._repr_mimebundle_()) == {"text/plain"}
+    assert set(viz.diff(graph, graph)._repr_mimebundle_()) == {"text/plain"}
     with pytest.raises(viz.RenderError):
         graph.html()
 
@@ -194,6 +196,21 @@ def test_a_renderer_that_fails_or_hangs_is_named(graph, monkeypatch):
         graph.svg()
 
 
+@draws
+def test_a_layout_that_fails_is_tried_without_ranks_across_frames(graph, monkeypatch, tmp_path):
+    """Graphviz stops at some pictures with frames inside frames ("trouble in init_rank") unless newrank is off."""
+    real = layout.engine()
+    refuses = tmp_path / "refuses.py"
+    refuses.write_text("import subprocess, sys\ntext = sys.stdin.read()\n"
+                       "if 'newrank=true' in text: sys.exit('Error: trouble in init_rank')\n"
+                       f"sys.exit(subprocess.run([*{real!r}, *sys.argv[1:]], input=text.encode()).returncode)\n",
+                       encoding="utf-8")
+    monkeypatch.setattr(layout, "engine", lambda kind="json": [sys.executable, str(refuses)])
+    root = ET.fromstring(graph.svg(opened=["bn1"]))
+    assert sum("node" in g.get("class", "").split() for g in root.iter(SPACE + "g")) == len(
+        graph.view(opened=["bn1"]).nodes)
+
+
 def test_files_by_their_ending(graph, tmp_path):
     for ending in ("json", "dot", "txt"):
         assert graph.save(tmp_path / f"g.{ending}").stat().st_size > 100
@@ -216,6 +233,12 @@ def test_the_summary_tells_layers_bytes_and_times(graph):
 def test_graphviz_source(graph):
     graphviz = pytest.importorskip("graphviz")
     assert isinstance(graph.graphviz(), graphviz.Source)
+
+
+def test_without_the_graphviz_package_the_error_names_the_fixes(graph, monkeypatch):
+    monkeypatch.setitem(sys.modules, "graphviz", None)
+    with pytest.raises(viz.RenderError, match=r"minigrad-norm\[viz\].*Graph\.dot"):
+        graph.graphviz()
 
 
 @draws
@@ -247,7 +270,7 @@ def test_with_against_without_batchnorm():
     found = viz.diff(of(Without(), "without"), of(Net(), "with"))
     assert found.lines == ["+ BatchNorm1d bn1: only in B"]
     states = {node.title: node.status for node in found.view.nodes}
-    assert states == {"Linear": "", "BatchNorm1d": "added", "ReLU": "", "CrossEntropy": "", "x": "", "q": "",
+    assert states == {"Linear": "", "BatchNorm1d": "added", "ReLU": "", "CrossEntropy": "", "x": "", "target": "",
                       "loss": ""}
     edges = sorted(e.status for e in found.view.edges)
     assert edges == ["", "", "", "", "", "added", "added", "removed"]
@@ -258,8 +281,39 @@ def test_with_against_without_batchnorm():
 def test_training_against_evaluation():
     found = viz.diff(of(Net(), "training"), of(Net().eval(), "evaluation"))
     assert "≠ BatchNorm1d bn1: BatchNorm → BatchNormInference" in found.lines
+    assert "≠ BatchNorm1d bn1: updates running_mean, running_var → nothing" in found.lines
     assert {node.title for node in found.view.nodes if node.status == "changed"} == {"BatchNorm1d"}
     assert not found.same
+
+
+def test_differences_inside_an_opened_batchnorm():
+    """In evaluation there are no ways through mean and variance, and nothing updates the running statistics."""
+    training, evaluation = of(Net(), "training"), of(Net().eval(), "evaluation")
+    found = viz.diff(training, evaluation, opened=["bn1"])
+    assert {"− Mean of BatchNorm1d bn1: only in A", "− Variance of BatchNorm1d bn1: only in A"} <= set(found.lines)
+    gone = {node.title: node.cluster for node in found.view.nodes if node.status == "removed"}
+    assert gone == dict.fromkeys(["Mean", "Variance"], evaluation.find("bn1")[0].id)
+    kept = {node.title: node.status for node in found.view.nodes}
+    assert kept["Normalize"] == kept["ScaleShift"] == ""
+    # A name that only one graph has counts for that one; one that neither has is refused.
+    added = viz.diff(of(Without(), "without"), training, opened=["bn1"]).lines
+    assert [line.split()[1] for line in added] == ["Mean", "Variance", "Rsqrt", "Normalize", "ScaleShift"]
+    with pytest.raises(ArgumentError, match="bn9"):
+        viz.diff(training, evaluation, opened=["bn9"])
+
+
+def test_before_against_after_folding():
+    """Of the same numbers: a BatchNorm less, a bias more, and the same loss."""
+    minigrad.manual_seed(0)
+    model = layers.Sequential(layers.Linear(5, 7, bias=False), layers.BatchNorm1d(7), layers.ReLU(),
+                              layers.Linear(7, 3)).to("float64")
+    model(Tensor(batch()[0].numpy()))  # so that there are statistics to fold
+    before, after = of(model.eval(), "before"), of(layers.fold(model), "after")
+    found = viz.diff(before, after)
+    assert found.lines == ["≠ Linear 0: weight 7×5 → weight 7×5 · bias 7", "− BatchNorm1d 1: only in A"]
+    assert "operations: 5 → 4" in found.text()
+    losses = [next(t.value for t in g.tensors if t.id == g.top_level()[-1].outputs[0]) for g in (before, after)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
 
 def test_no_difference():

@@ -106,6 +106,13 @@ def test_focus_keeps_the_neighbourhood(graph):
     assert titles(graph.view(focus="bn1", radius=1)) == ["Linear", "BatchNorm1d", "ReLU"]
 
 
+def test_focus_opens_what_is_around_it(graph):
+    assert set(titles(graph.view(focus="Rsqrt", radius=1))) == {"Variance", "Rsqrt", "Normalize"}
+    inside = {n.title for n in graph.view(focus="bn1", opened=["Mean"], radius=0).nodes}
+    assert {"Sum", "Normalize"} <= inside
+    assert "Linear" not in inside
+
+
 def test_parameters_folded_or_drawn(graph):
     folded = graph.view()
     assert not any(node.kind == "param" for node in folded.nodes)
