@@ -81,7 +81,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="calls of each (default: 20)")
     rounds = parser.parse_args().rounds
     environment = describe_environment()
-    print(", ".join(f"{name} {environment[name]}" for name in ("minigrad", "numpy", "blas", "cpu", "cores", "threads")))
+    said = ("minigrad", "numpy", "blas", "kernels", "cpu", "cores", "variables")
+    print(", ".join(f"{name} {environment[name]}" for name in said))
     rows = [(name, milliseconds(work, rounds)) for name, work in works()]
     print(Table(("forward and backward of", "ms"), rows).text())
 

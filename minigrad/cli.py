@@ -31,7 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 0 done, 1 it failed, 3 diverged, 130 interrupted. Wrong usage exits
     with 2.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # a trainer says more: how to go on
+        print("minigrad: interrupted", file=sys.stderr)
+        return 130
+
+
+def run(given: list[str]) -> int:
+    """Choose the command."""
     command, rest = (given[0], given[1:]) if given else ("--help", [])
     parser = argparse.ArgumentParser("minigrad", usage=f"\n{USAGE}", add_help=False)
     commands = {"train": train, "graph": graph, "summary": summary, "report": report, "data": data, "check": check}

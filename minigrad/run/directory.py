@@ -49,7 +49,7 @@ class Run:
     directory : pathlib.Path
         Where the files are.
     config, environment : dict
-        What was written to the two files.
+        The settings, and the environment of this process.
 
     Raises
     ------
@@ -134,13 +134,25 @@ class Run:
         run._from = chosen
         changed = plain(dict(changes or {}), "config")
         run._open(_events(bool(config.get("tensorboard"))))
-        if not (path / "environment.json").exists():
-            _write(path / "environment.json", environment)
+        run._note_environment()
         if changed:
             run.config.update(changed)
             _write(path / "config.json", run.config)
         (path / "result.json").unlink(missing_ok=True)
         return run
+
+    def _note_environment(self) -> None:
+        """Add what is no longer as it was when the run began: bit-equal it is in an equal environment only."""
+        file = self.directory / "environment.json"
+        try:
+            began = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            began = {}
+        other = {name: each for name, each in self.environment.items() if began.get(name) != each}
+        if not began:
+            _write(file, self.environment)
+        elif other:
+            _write(file, began | {"resumed_with": began.get("resumed_with", {}) | other})
 
     def __enter__(self) -> Run:
         return self
@@ -216,17 +228,18 @@ class Run:
             one. No file was changed.
         """
         found = self._checkpoints.load(objects, self._from)
-        lengths = {} if found is None else found[1].get("lengths", {})
-        for file in sorted(self.directory.glob("*.jsonl")):
-            wanted = lengths.get(file.name, 0)
+        step, facts = found or (None, {"lengths": {}})
+        lengths = {file: facts["lengths"].get(file.name, 0) for file in sorted(self.directory.glob("*.jsonl"))}
+        for file, wanted in lengths.items():  # all are checked before one is changed
             have = file.stat().st_size
             if have < wanted:
                 raise StateError(f"Run.restore: {file.name}", got=f"{have:,} bytes",
-                                 wanted=f"the {wanted:,} that the checkpoint of step {found and found[0]} counts")
+                                 wanted=f"the {wanted:,} that the checkpoint of step {step} counts")
+        for file, wanted in lengths.items():
             os.truncate(file, wanted)
-        if found is not None:
-            self._checkpoints.forget_after(found[0])
-        return None if found is None else found[0]
+        if step is not None:
+            self._checkpoints.forget_after(step)
+        return step
 
     def checkpoint(self, step: int) -> Path:
         """The folder of the checkpoint of a step, whether it exists or not."""

@@ -109,7 +109,7 @@
       const rect = $("f" + frame.f).firstElementChild, w = +rect.getAttribute("width"), h = +rect.getAttribute("height");
       const {width, height} = size();
       if (w > box.w * .9) box.w = w / .9;
-      box.h = box.w * height / Math.max(1, width);
+      box.h = box.w * height / width;
       box.x = frame.x + w / 2 - box.w / 2;
       box.y = h < box.h * .8 ? frame.y + h / 2 - box.h / 2 : frame.y - box.h * .12;
     } else { box.x += after.x - x; box.y += after.y - y; }
@@ -118,10 +118,13 @@
 
   // ------------------------------------------------------------ pan and zoom
   const place = () => svg.setAttribute("viewBox", `${box.x} ${box.y} ${box.w} ${box.h}`);
-  const size = () => svg.getBoundingClientRect();
+  const size = () => {  // never 0, as it is in a frame that is not shown yet
+    const {left, top, width, height} = svg.getBoundingClientRect();
+    return {left, top, width: Math.max(1, width), height: Math.max(1, height)};
+  };
   const clamp = () => {
     const {width, height} = size();
-    box.h = box.w * height / Math.max(1, width);
+    box.h = box.w * height / width;
     box.x = Math.max(-box.w * .9, Math.min(box.x, state.w - box.w * .1));
     box.y = Math.max(-box.h * .9, Math.min(box.y, state.h - box.h * .1));
     place();
@@ -176,7 +179,12 @@
   const lift = event => { fingers.delete(event.pointerId); if (!fingers.size) svg.classList.remove("dragging"); };
   svg.addEventListener("pointerup", lift);
   svg.addEventListener("pointercancel", lift);
-  addEventListener("resize", clamp);
+  let shown = size().width > 1;
+  addEventListener("resize", () => {
+    if (shown) return clamp();
+    shown = size().width > 1;
+    fit(true);
+  });
 
   // ------------------------------------------------------------ details
   const table = (parent, rows) => {
