@@ -217,7 +217,7 @@ def read(given: argparse.Namespace) -> Split:
     if given.dataset == "auto":
         given.dataset = "cifar10" if CIFAR10.found(_folder(given)) else "fashion-mnist"
     train, test = (_read(given.dataset, part, _folder(given), given.full) for part in (True, False))
-    source: str = train.source  # type: ignore[attr-defined]
+    source: str = train.source.replace(str(Path.home()), "~")  # type: ignore[attr-defined]
     if given.limit:
         train = Subset(train, range(min(given.limit, len(train))))
     if not given.held_out:
@@ -314,7 +314,7 @@ class Trainer:
             given, data = self.ready(arguments, prog)
             print(f"training images: {data.source}", flush=True)
             settings = Settings.of(given)
-            run = open_run(self.name, given)
+            run = open_run(self.name, given, data)
             # What is not finite ends the run with a better text than NumPy's warnings have.
             with run, Progress() as progress, np.errstate(all="ignore"):
                 if given.graph and not (run.directory / "graph_train.json").exists():
@@ -360,13 +360,13 @@ def ended(work: Callable[[], int], current: Callable[[], Run | None] = lambda: N
     return code
 
 
-def open_run(name: str, given: argparse.Namespace) -> Run:
+def open_run(name: str, given: argparse.Namespace, data: Split) -> Run:
     """The directory of a new run, or of the one that is resumed."""
     if given.resume:
         return Run.open(given.resume, changes=given.changes)
-    config = {"trainer": name} | {key: value for key, value in vars(given).items()
-                                  if key not in ("out", "resume", "changes")}
-    return Run(given.out, config, title=f"{name}-{given.norm}", tensorboard=given.tensorboard)
+    options = {key: value for key, value in vars(given).items() if key not in ("out", "resume", "changes")}
+    return Run(given.out, {"trainer": name, "images": data.source} | options, title=f"{name}-{given.norm}",
+               tensorboard=given.tensorboard)
 
 
 def finish(run: Run, record: Record, model: layers.Module, data: Split, given: argparse.Namespace) -> None:
