@@ -73,10 +73,10 @@ class Checkpoints:
         try:
             parts = read_checkpoint(source)
             facts = parts.pop("run", None)
-            if not isinstance(facts, dict) or not _is_count(facts.get("step")) or source != self.path(facts["step"]):
+            if not isinstance(facts, dict) or type(facts.get("step")) is not int or source != self.path(facts["step"]):
                 raise StateError(f"checkpoint {source.name}", got="no step, or another one", wanted="its own step")
             lengths = facts.get("lengths")
-            if not isinstance(lengths, dict) or not all(map(_is_count, lengths.values())):
+            if not isinstance(lengths, dict) or not all(type(n) is int and n >= 0 for n in lengths.values()):
                 raise StateError(f"checkpoint {source.name}", got="no lengths of files", wanted="a number for each")
             if set(parts) != set(objects):
                 raise StateError(f"checkpoint {source.name}", got=f"the parts {sorted(parts)}",
@@ -107,10 +107,6 @@ class Checkpoints:
                 continue
             return f"Intact is {path}: name it in place of the run to go on from there"
         return "There is no other checkpoint that is intact"
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _state_of(thing: Any, name: str) -> Any:

@@ -94,7 +94,8 @@ class Run:
     def _set_up(self, directory: Path, config: dict[str, Any], environment: dict[str, Any]) -> None:
         self.directory, self.config, self.environment = directory, config, environment
         self._checkpoints = Checkpoints(directory / FOLDER)
-        self._from: str | None = None
+        self._from: str | None = None  # of an opened run: the checkpoint to go on from, and the settings that change
+        self._changes: dict[str, Any] | None = None
         self._journals: dict[str, Journal] = {}
         self._events: Any = None
 
@@ -113,7 +114,7 @@ class Run:
         directory : str or path-like
             The run's, or that of one of its checkpoints, to go on from that one.
         changes : mapping, optional
-            Settings that are no longer what they were; ``config.json`` is rewritten.
+            Settings that are no longer what they were. Nothing is written before `restore` has succeeded.
 
         Raises
         ------
@@ -131,18 +132,16 @@ class Run:
         config = read_config(path)
         environment = describe_environment(seed=config.get("seed"))
         run._set_up(path, config, environment)
-        run._from = chosen
-        changed = plain(dict(changes or {}), "config")
+        run._from, run._changes = chosen, plain(dict(changes or {}), "config")
+        run.config.update(run._changes)
         run._open(_events(bool(config.get("tensorboard"))))
-        run._note_environment()
-        if changed:
-            run.config.update(changed)
-            _write(path / "config.json", run.config)
-        (path / "result.json").unlink(missing_ok=True)
         return run
 
-    def _note_environment(self) -> None:
-        """Add what is no longer as it was when the run began: bit-equal it is in an equal environment only."""
+    def _go_on(self) -> None:
+        """Write down that the run goes on, and what is no longer as it was when it began."""
+        (self.directory / "result.json").unlink(missing_ok=True)
+        if self._changes:
+            _write(self.directory / "config.json", self.config)
         file = self.directory / "environment.json"
         try:
             began = dict(json.loads(file.read_text(encoding="utf-8")))
@@ -239,6 +238,8 @@ class Run:
             os.truncate(file, wanted)
         if step is not None:
             self._checkpoints.forget_after(step)
+        if self._changes is not None:
+            self._go_on()
         return step
 
     def checkpoint(self, step: int) -> Path:

@@ -258,4 +258,8 @@ class Record:
 def _fits(name: str, value: Any) -> bool:
     """Whether a value can be of a record's state: of the right type, and counts not below where they begin."""
     first, kind = _STATE[name]
-    return (value is None and first is None) or (type(value) is kind and (kind is float or value >= (first or 0)))
+    if value is None:
+        return first is None
+    if kind is int:
+        return type(value) is int and value >= (first or 0)
+    return type(value) is float

@@ -229,15 +229,15 @@ def test_what_changes_figures_is_recorded_and_a_change_on_the_way_too(tmp_path: 
     began = strict(file.read_text(encoding="utf-8"))
     assert began["kernels"] == "text"
     assert began["variables"]["OPENBLAS_CORETYPE"] == "Haswell"
-    with kernels.disabled(), Run.open(tmp_path / "run"):
-        pass
+    with kernels.disabled(), Run.open(tmp_path / "run") as run:
+        run.restore({})
     assert strict(file.read_text(encoding="utf-8")) == began
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    with kernels.tier("numpy"), Run.open(tmp_path / "run"):
-        pass
+    with kernels.tier("numpy"), Run.open(tmp_path / "run") as run:
+        run.restore({})
     now = {"kernels": "numpy", "variables": {**began["variables"], "OMP_NUM_THREADS": "2"}}
     assert strict(file.read_text(encoding="utf-8")) == {**began, "resumed_with": now}
     file.write_text("[", encoding="utf-8")
-    with Run.open(tmp_path / "run"):
-        pass
+    with Run.open(tmp_path / "run") as run:
+        run.restore({})
     assert strict(file.read_text(encoding="utf-8")) == describe_environment()

@@ -168,9 +168,11 @@ def test_a_damaged_checkpoint_is_one_error_that_names_the_last_good_one(broken_o
         path.write_bytes(data)
     else:
         path.unlink()
+    (broken_off / "result.json").write_text("{}")
     before = content(broken_off)
-    with pytest.raises(StateError, match="checkpoint step-00000030") as caught:
-        run_or_resume(broken_off)
+    with pytest.raises(StateError, match="checkpoint step-00000030") as caught, \
+            Run.open(broken_off, changes={"seed": 2}) as run:
+        train(run)
     assert content(broken_off) == before
     good = broken_off / "checkpoints" / "step-00000027"
     assert str(good) in str(caught.value)
