@@ -17,7 +17,8 @@ from minigrad.modes import KERNEL_TIERS, current
 
 # Each changes the order in which sums are added, and so the last digits.
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_CORETYPE",
-              "MKL_CBWR", "NPY_DISABLE_CPU_FEATURES", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "MINIGRAD_KERNELS")
+              "MKL_CBWR", "NPY_DISABLE_CPU_FEATURES", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "MINIGRAD_KERNELS",
+              "MINIGRAD_NUM_THREADS")
 
 
 def describe_environment(seed: int | None = None) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def _kernels() -> str:
     tier = next(name for name, number in KERNEL_TIERS.items() if number == current().kernels)
     if tier != "all":
         return tier
-    return f"all; numba {_version('numba')}" if loading.INSTALLED else "all; numba not installed"
+    return f"all; numba {_version('numba') if loading.INSTALLED else 'not installed'}, scipy {_version('scipy')}"
 
 
 def _gpu() -> dict[str, str]:

@@ -109,7 +109,7 @@
       const rect = $("f" + frame.f).firstElementChild, w = +rect.getAttribute("width"), h = +rect.getAttribute("height");
       const {width, height} = size();
       if (w > box.w * .9) box.w = w / .9;
-      box.h = box.w * height / width;
+      box.h = box.w * height / Math.max(1, width);
       box.x = frame.x + w / 2 - box.w / 2;
       box.y = h < box.h * .8 ? frame.y + h / 2 - box.h / 2 : frame.y - box.h * .12;
     } else { box.x += after.x - x; box.y += after.y - y; }
@@ -118,23 +118,29 @@
 
   // ------------------------------------------------------------ pan and zoom
   const place = () => svg.setAttribute("viewBox", `${box.x} ${box.y} ${box.w} ${box.h}`);
-  const size = () => {  // never 0, as it is in a frame that is not shown yet
-    const {left, top, width, height} = svg.getBoundingClientRect();
-    return {left, top, width: Math.max(1, width), height: Math.max(1, height)};
-  };
+  const size = () => svg.getBoundingClientRect();
   const clamp = () => {
+    if (!fitted) return fit(true);
     const {width, height} = size();
-    box.h = box.w * height / width;
+    if (!width || !height) return;
+    box.h = box.w * height / Math.max(1, width);
     box.x = Math.max(-box.w * .9, Math.min(box.x, state.w - box.w * .1));
     box.y = Math.max(-box.h * .9, Math.min(box.y, state.h - box.h * .1));
     place();
   };
+  let fitted = false;
   const fit = readable => {
     const {width, height} = size();
+    if (!width || !height) return;  // in a frame that is not shown yet
+    fitted = true;
     const pad = 18, scale = Math.min(1.35, width / (state.w + 2 * pad), readable ? 9 : height / (state.h + 2 * pad));
     const used = readable ? Math.max(scale, Math.min(.75, width / 500)) : scale;
     box = {w: width / used, h: height / used, x: 0, y: -pad};
     box.x = state.w / 2 - box.w / 2;
+    if (state.w > box.w && nodes.length) {  // too wide to be seen whole: begin where the program begins
+      const top = nodes.reduce((a, b) => b.y < a.y ? b : a);
+      box.x = Math.max(-pad, Math.min(top.x - box.w / 2, state.w + pad - box.w));
+    }
     if (state.h < box.h) box.y = state.h / 2 - box.h / 2;
     place();
   };
@@ -179,12 +185,7 @@
   const lift = event => { fingers.delete(event.pointerId); if (!fingers.size) svg.classList.remove("dragging"); };
   svg.addEventListener("pointerup", lift);
   svg.addEventListener("pointercancel", lift);
-  let shown = size().width > 1;
-  addEventListener("resize", () => {
-    if (shown) return clamp();
-    shown = size().width > 1;
-    fit(true);
-  });
+  addEventListener("resize", clamp);
 
   // ------------------------------------------------------------ details
   const table = (parent, rows) => {
