@@ -106,4 +106,8 @@ def _gpu() -> dict[str, str]:
     cupy = sys.modules.get("cupy")
     if cupy is None:
         return {}
-    return {"cupy": str(cupy.__version__), "gpu": cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()}
+    try:
+        name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())["name"].decode()
+    except cupy.cuda.runtime.CUDARuntimeError:  # CuPy without a GPU
+        name = "none"
+    return {"cupy": str(cupy.__version__), "gpu": name}
