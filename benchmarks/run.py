@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from works import WORKS, Work
 
 from minigrad.run import Table, describe_environment
-from works import WORKS, Work
 
 HERE = Path(__file__).resolve().parent
 BLOCK = 0.1
@@ -60,7 +60,7 @@ class Worker:
         path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
         variables = {**os.environ, **counts, "BENCH_THREADS": str(threads), "PYTHONPATH": path, "CPU": "1", **more}
         self.name = name
-        self.said = tempfile.TemporaryFile("w+")
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self.process = subprocess.Popen([sys.executable, str(HERE / "worker.py"), module], env=variables, text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said)
 
@@ -139,7 +139,8 @@ def measure(work: Work, names: list[str], threads: int, rounds: int) -> dict[str
             worker.close()
     medians = {name: statistics.median(t) for name, t in times.items()}
     base = min((name for name in BASES if name in medians), key=medians.__getitem__, default=None)
-    ratios = {name: statistics.median(a / b for a, b in zip(t, times[base])) for name, t in times.items()} if base else {}
+    ratios = {name: statistics.median(a / b for a, b in zip(t, times[base]))
+              for name, t in times.items()} if base else {}
     return {"seconds": medians, "ratios": ratios, "base": base, "errors": errors, "failed": told}
 
 

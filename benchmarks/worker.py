@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from works import WORKS
 
 LEAST_CALLS = 3

@@ -18,7 +18,7 @@ import minigrad
 from minigrad import Generator, Tensor, io, layers, optim
 from minigrad.backend import as_device
 from minigrad.data import CIFAR10, MNIST, DataLoader, Dataset, FashionMNIST, Subset, random_split
-from minigrad.errors import DeviceError, DivergedError, MinigradError, StateError
+from minigrad.errors import ArgumentError, DeviceError, DivergedError, MinigradError, StateError
 from minigrad.examples._graphs import draw, on_first_batch
 from minigrad.run import Progress, Record, Run
 from minigrad.run.comparison import report_on
@@ -34,11 +34,14 @@ CHANGEABLE = {"epochs", "patience", "workers", "checkpoint_every", "resume", "ou
 
 
 class Split(NamedTuple):
-    """What to train on, what to test on, and training images held out to choose by, if there are any."""
+    """What to train on, what to test on, training images held out to choose by, if there are any, and in words where
+    they come from.
+    """
 
     train: Dataset
     test: Dataset
     held_out: Dataset | None = None
+    source: str = ""
 
     @property
     def watched(self) -> Dataset:
@@ -210,18 +213,20 @@ def run_of(path: str) -> Path:
 
 
 def read(given: argparse.Namespace) -> Split:
-    """The images, cut to `--limit`; says where they come from."""
+    """The images, cut to `--limit`."""
     if given.dataset == "auto":
         given.dataset = "cifar10" if CIFAR10.found(_folder(given)) else "fashion-mnist"
     train, test = (_read(given.dataset, part, _folder(given), given.full) for part in (True, False))
-    print(f"training images: {train.source}", flush=True)  # type: ignore[attr-defined]
+    source: str = train.source.replace(str(Path.home()), "~")  # type: ignore[attr-defined]
     if given.limit:
         train = Subset(train, range(min(given.limit, len(train))))
     if not given.held_out:
-        return Split(train, test)
+        return Split(train, test, source=source)
     count = max(1, round(len(train) * given.held_out))
+    if count == len(train):
+        raise ArgumentError("--held-out", got=f"{given.held_out} of {count} images", wanted="some left to train on")
     kept, held_out = random_split(train, [len(train) - count, count], given.seed)
-    return Split(kept, test, held_out)
+    return Split(kept, test, held_out, source)
 
 
 def _folder(given: argparse.Namespace) -> Path | None:
@@ -277,32 +282,59 @@ def accuracy(model: layers.Module, data: Dataset, device: str = "cpu", ema: opti
     return right / len(data)
 
 
-def launch(name: str, parser: argparse.ArgumentParser, train: Callable[..., layers.Module],
-           build: Callable[[Settings, tuple[int, ...]], layers.Module], arguments: list[str] | None,
-           prepare: Callable[[Split, Settings], Split] = lambda data, given: data) -> int:
-    """Run one trainer from the command line: options, data, training, report. Returns the exit code.
+@dataclass(frozen=True)
+class Trainer:
+    """What the command line runs: the name of a trainer and the functions of its file.
 
-    `build` makes the network for images of a shape; `prepare` changes the images before anything else.
+    `network` makes the network for images of a shape; `prepare` changes the images before anything else.
     """
-    given = parse(parser, name, arguments)
-    run: Run | None = None
 
-    def work() -> int:
-        nonlocal run
-        data = prepare(read(given), Settings.of(given))
-        run = open_run(name, given)
+    name: str
+    parser: Callable[[str | None], argparse.ArgumentParser]
+    train: Callable[[Settings, Split, Record | None], layers.Module]
+    network: Callable[[Settings, tuple[int, ...]], layers.Module]
+    prepare: Callable[[Split, Settings], Split] = lambda data, given: data
+
+    def ready(self, arguments: list[str] | None, prog: str | None = None) -> tuple[argparse.Namespace, Split]:
+        """Options and images. Whatever is wrong with them is said here, before a directory is made."""
+        given = parse(self.parser(prog), self.name, arguments)
+        data = read(given)
         settings = Settings.of(given)
-        with run, Progress() as progress:
-            if given.graph and not (run.directory / "graph_train.json").exists():
-                new = build(settings, data.shape).to(given.device, given.precision)
-                draw(new, on_first_batch(data.train, given), run, f"{name}, norm {given.norm}")
-            record = Record(given.norm, run, progress, every=given.every, checkpoint_every=given.checkpoint_every,
-                            patience=given.patience, watch=watching(given))
-            model = train(settings, data, record)
-            finish(run, record, model, data, given)
-        return DONE
+        data = self.prepare(data, settings)
+        if not given.resume:
+            try_out(self.network, settings, data)
+        return given, data
 
-    return ended(work, lambda: run)
+    def main(self, arguments: list[str] | None = None, prog: str | None = None) -> int:
+        """Run from the command line: options, data, training, report. Returns the exit code."""
+        run: Run | None = None
+
+        def work() -> int:
+            nonlocal run
+            given, data = self.ready(arguments, prog)
+            print(f"training images: {data.source}", flush=True)
+            settings = Settings.of(given)
+            run = open_run(self.name, given, data)
+            # What is not finite ends the run with a better text than NumPy's warnings have.
+            with run, Progress() as progress, np.errstate(all="ignore"):
+                if given.graph and not (run.directory / "graph_train.json").exists():
+                    new = self.network(settings, data.shape).to(given.device, given.precision)
+                    draw(new, on_first_batch(data.train, given), run, f"{self.name}, norm {given.norm}")
+                record = Record(given.norm, run, progress, every=given.every, checkpoint_every=given.checkpoint_every,
+                                patience=given.patience, watch=watching(given))
+                model = self.train(settings, data, record)
+                finish(run, record, model, data, given)
+            return DONE
+
+        return ended(work, lambda: run)
+
+
+def try_out(network: Callable[[Settings, tuple[int, ...]], layers.Module], given: Settings, data: Split) -> None:
+    """Let a network see the smallest part of a batch: what cannot be trained is better refused now than later."""
+    images, labels = next(iter(DataLoader(data.train, given.batch_size, drop_last=True)))
+    *_, (part, _, _) = parts(images, labels, given.accumulate)
+    with minigrad.no_grad():
+        network(given, data.shape).to(given.device, given.precision)(part.to(given.device, given.precision))
 
 
 def watching(given: argparse.Namespace) -> Callable[[layers.Module], Watch] | None:
@@ -328,13 +360,13 @@ def ended(work: Callable[[], int], current: Callable[[], Run | None] = lambda: N
     return code
 
 
-def open_run(name: str, given: argparse.Namespace) -> Run:
+def open_run(name: str, given: argparse.Namespace, data: Split) -> Run:
     """The directory of a new run, or of the one that is resumed."""
     if given.resume:
         return Run.open(given.resume, changes=given.changes)
-    config = {"trainer": name} | {key: value for key, value in vars(given).items()
-                                  if key not in ("out", "resume", "changes")}
-    return Run(given.out, config, title=f"{name}-{given.norm}", tensorboard=given.tensorboard)
+    options = {key: value for key, value in vars(given).items() if key not in ("out", "resume", "changes")}
+    return Run(given.out, {"trainer": name, "images": data.source} | options, title=f"{name}-{given.norm}",
+               tensorboard=given.tensorboard)
 
 
 def finish(run: Run, record: Record, model: layers.Module, data: Split, given: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Callable
 from pydoc_data.topics import topics
@@ -25,7 +26,7 @@ import minigrad
 import minigrad.functional as F
 from minigrad import Tensor, io, layers, optim
 from minigrad.examples._graphs import draw
-from minigrad.examples._setup import parameters, rate, whole
+from minigrad.examples._setup import DONE, ended, parameters, rate, whole
 from minigrad.run import Progress, Run, Table
 
 FEATURES, HEADS, DEPTH, CONTEXT = 64, 4, 4, 64
@@ -168,8 +169,8 @@ def one(given: argparse.Namespace, norm: str, text: Text, run: Run,
     return model, bits, time.perf_counter() - began
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run from the command line."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run from the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--model", choices=("lstm", "transformer"), default="transformer", help="what to train")
@@ -189,6 +190,11 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.tiny:
         given.steps, given.batch_size, given.length, given.pieces = 3, 4, 20, 16
+    return ended(lambda: work(given))
+
+
+def work(given: argparse.Namespace) -> int:
+    """Train, print the table, and let the last model write."""
     text = read()
     print(f"{len(text.train):,} characters to train on, {len(text.test):,} to test on, of {len(text.characters)} kinds")
     rows = []
@@ -204,6 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(Table(("normalization", "bits per character", "parameters", "time"), rows).text())
     print(f"\nWhat the last one writes:\n\n{sample(model, text, 'The ', given.length, given.seed)}\n\n"
           f"weights and metrics are in {run.directory}")
+    return DONE
 
 
 def names(text: str) -> list[str]:
@@ -215,4 +222,4 @@ def names(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -23,7 +23,18 @@ from minigrad.data import random_split
 from minigrad.errors import ArgumentError
 from minigrad.examples import _setup, train_cnn, train_mlp
 from minigrad.examples._graphs import draw, on_first_batch
-from minigrad.examples._setup import NORMS, Settings, Split, accuracy, options, parameters, rate, read, whole
+from minigrad.examples._setup import (
+    NORMS,
+    Settings,
+    Split,
+    accuracy,
+    options,
+    parameters,
+    rate,
+    read,
+    try_out,
+    whole,
+)
 from minigrad.run import Chart, Marker, Progress, Record, Reference, Run, Series, Table, write_report
 from minigrad.viz.watch import watch_charts
 
@@ -49,7 +60,8 @@ def held_out(data: Split, seed: int) -> Split:
     count = len(data.train) // 5
     if not count:
         raise ArgumentError("held_out", got=f"{len(data.train)} training images", wanted="at least 5")
-    return Split(*random_split(data.train, [len(data.train) - count, count], seed))
+    train, test = random_split(data.train, [len(data.train) - count, count], seed)
+    return Split(train, test)
 
 
 def choose_rate(module: ModuleType, norm: str, data: Split,
@@ -158,7 +170,11 @@ def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
         given.epochs, given.limit = 1, 600
 
     def work() -> int:
-        compare(module, read(given), given)
+        data = read(given)
+        print(f"training images: {data.source}", flush=True)
+        for norm in given.compare:
+            try_out(module.network, Settings.of(given, norm=norm), held_out(data, given.seed))
+        compare(module, data, given)
         return _setup.DONE
 
     return _setup.ended(work)

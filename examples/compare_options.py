@@ -12,14 +12,14 @@ import argparse
 import itertools
 import sys
 from pathlib import Path
-from types import ModuleType
 
 from minigrad.examples import train_cnn, train_mlp, train_resnet
-from minigrad.examples._setup import DIVERGED, DONE, ended, parse
+from minigrad.examples._setup import DIVERGED, DONE, Trainer, ended
 from minigrad.run.comparison import report_on, results_of
 from minigrad.run.directory import make_directory
 
-NETWORKS: dict[str, ModuleType] = {"mlp": train_mlp, "cnn": train_cnn, "resnet": train_resnet}
+TRAINERS: dict[str, Trainer] = {each.name: each for each in (train_mlp.TRAINER, train_cnn.TRAINER,
+                                                             train_resnet.TRAINER)}
 Choice = tuple[str, list[str]]
 
 
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
     """Run from the command line; returns the exit code: that of the worst run, a divergence being a result."""
     parser = argparse.ArgumentParser(prog, description=__doc__.splitlines()[0],
                                      epilog="All other options are the trainer's: see minigrad train NETWORK --help.")
-    parser.add_argument("network", choices=sorted(NETWORKS), nargs="?", default="mlp", help="what to train")
+    parser.add_argument("network", choices=sorted(TRAINERS), nargs="?", default="mlp", help="what to train")
     parser.add_argument("--compare", type=choice, action="append", metavar="OPTION=VALUE,VALUE",
                         help="may be given several times: then every combination is trained")
     parser.add_argument("--out", metavar="FOLDER", help="to make; default: runs/<date>-<time>-<network>-compare")
@@ -56,22 +56,26 @@ def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
     names = [name for name, _ in choices]
     if len(set(names)) < len(names) or {"out", "resume"} & set(names):
         parser.error(f"--compare: got {', '.join(names)}; wanted different options of the trainer")
-    module = NETWORKS[given.network]
-    plan = combinations(choices)
-    for _, own in plan:  # what is wrong is said before anything is trained
-        parse(module.parser(f"{parser.prog} {given.network}"), given.network, [*others, *own])
-    return ended(lambda: train_all(module, plan, others, make_directory(given.out, f"{given.network}-compare")))
+    trainer, plan = TRAINERS[given.network], combinations(choices)
+
+    def work() -> int:
+        for _, own in plan:  # what is wrong is said before anything is trained
+            trainer.ready([*others, *own], f"{parser.prog} {given.network}")
+        return train_all(trainer, plan, others, make_directory(given.out, f"{given.network}-compare"))
+
+    return ended(work)
 
 
-def train_all(module: ModuleType, plan: list[tuple[str, list[str]]], others: list[str], folder: Path) -> int:
+def train_all(trainer: Trainer, plan: list[tuple[str, list[str]]], others: list[str], folder: Path) -> int:
     """Train every combination, print the table and write the report."""
-    runs = []
+    runs: list[Path] = []
     for label, own in plan:
         print(f"\n{label}", flush=True)
         run = folder / label.replace("/", "_")
-        status = module.main([*others, *own, "--out", str(run)])
+        status = trainer.main([*others, *own, "--out", str(run)])
         if status not in (DONE, DIVERGED):
-            return int(status)
+            print(f"{len(runs)} of {len(plan)} runs are complete; side by side: minigrad report {folder}/*")
+            return status
         runs.append(run)
     report = report_on(runs, folder / "report.html")
     print(f"\n{results_of(runs).text()}\n\nreport: {report}")

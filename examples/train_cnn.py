@@ -70,17 +70,16 @@ def train(given: Settings, data: Split, record: Record | None = None) -> layers.
         return accuracy(model, data.watched, given.device, ema)
 
     steps = given.epochs * len(loader)
-    step = record.start(given.epochs, loader, model=model, optimizer=optimizer, ema=ema)
+    record.start(given.epochs, loader, model=model, optimizer=optimizer, ema=ema)
     for _ in record.remaining():
         for batch in loader:
             for group in optimizer.param_groups:
-                group["lr"] = given.lr * (1 + math.cos(math.pi * step / steps)) / 2
+                group["lr"] = given.lr * (1 + math.cos(math.pi * record.steps / steps)) / 2
             loss = gradients(*batch)
             record.check(loss, gradients, *batch)
             if given.clip:
                 optim.clip_grad_norm_(model.parameters(), given.clip)
             optimizer.step()
-            step += 1
             if ema:
                 ema.update()
             record.step(loss, evaluate)
@@ -97,9 +96,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     return _setup.trainer_options(__doc__, prog, DEFAULTS)
 
 
-def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    return _setup.launch("cnn", parser(prog), train, network, arguments)
+TRAINER = _setup.Trainer("cnn", parser, train, network)
+main = TRAINER.main
 
 
 if __name__ == "__main__":

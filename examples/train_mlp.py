@@ -99,9 +99,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     return _setup.trainer_options(__doc__, prog, DEFAULTS)
 
 
-def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    return _setup.launch("mlp", parser(prog), train, network, arguments)
+TRAINER = _setup.Trainer("mlp", parser, train, network)
+main = TRAINER.main
 
 
 if __name__ == "__main__":

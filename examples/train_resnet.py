@@ -116,7 +116,7 @@ def prepared(data: Split, given: Settings) -> Split:
         return Transformed(part, fixed)
 
     held_out = None if data.held_out is None else changed(data.held_out)
-    return Split(Transformed(data.train, [*fixed, *chance], given.seed), changed(data.test), held_out)
+    return Split(Transformed(data.train, [*fixed, *chance], given.seed), changed(data.test), held_out, data.source)
 
 
 def network(given: Settings, shape: tuple[int, ...]) -> ResNet:
@@ -148,17 +148,16 @@ def train(given: Settings, data: Split, record: Record | None = None) -> ResNet:
         return accuracy(model, data.watched, given.device, ema)
 
     steps = given.epochs * len(loader)
-    step = record.start(given.epochs, loader, model=model, optimizer=optimizer, ema=ema)
+    record.start(given.epochs, loader, model=model, optimizer=optimizer, ema=ema)
     for _ in record.remaining():
         for batch in loader:
             for group in optimizer.param_groups:
-                group["lr"] = given.lr * (1 + math.cos(math.pi * step / steps)) / 2
+                group["lr"] = given.lr * (1 + math.cos(math.pi * record.steps / steps)) / 2
             loss = gradients(*batch)
             record.check(loss, gradients, *batch)
             if given.clip:
                 optim.clip_grad_norm_(model.parameters(), given.clip)
             optimizer.step()
-            step += 1
             if ema:
                 ema.update()
             record.step(loss, evaluate)
@@ -187,9 +186,8 @@ def layers_of(text: str) -> int:
     return int(text)
 
 
-def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    return _setup.launch("resnet", parser(prog), train, network, arguments, prepared)
+TRAINER = _setup.Trainer("resnet", parser, train, network, prepared)
+main = TRAINER.main
 
 
 if __name__ == "__main__":

@@ -134,7 +134,8 @@ class Tracked(Normalization):
             return 1 / batches
         return self.momentum / (1 - (1 - self.momentum) ** batches) if self.debias else self.momentum
 
-    def _next(self, update: StatsUpdate, momentum: float | None, batches: int) -> tuple[Array, Array, bool, Array | None]:
+    def _next(self, update: StatsUpdate, momentum: float | None,
+              batches: int) -> tuple[Array, Array, bool, Array | None]:
         """New running mean and variance, whether both are finite, and the new number of batches."""
         mean, variance, seen = self.running_mean, self.running_var, self.num_batches_tracked
         if mean is None or variance is None:

@@ -2,10 +2,6 @@
 
 __version__ = "0.1.0"
 
-from minigrad.memory import keep_freed_memory, release_memory
-
-keep_freed_memory()  # before any large array is made
-
 from minigrad import errors, kernels
 from minigrad.backend import Device
 from minigrad.creation import (
@@ -35,6 +31,7 @@ from minigrad.creation import (
 )
 from minigrad.derivatives import hessian, hvp, jacobian
 from minigrad.engine import grad, jvp, vjp
+from minigrad.memory import keep_freed_memory, release_memory
 from minigrad.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minigrad.observers import Observer, detect_anomaly, observe
 from minigrad.op import Op, apply, inputs, outputs
@@ -139,3 +136,5 @@ from minigrad.ops.random import Generator, manual_seed
 from minigrad.recomputation import recompute
 from minigrad.tensor import Buffer, Parameter, Tensor
 from minigrad.threads import get_num_threads, set_num_threads
+
+keep_freed_memory()

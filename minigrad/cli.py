@@ -31,7 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 0 done, 1 it failed, 3 diverged, 130 interrupted. Wrong usage exits
     with 2.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # a trainer says more: how to go on
+        print("minigrad: interrupted", file=sys.stderr)
+        return 130
+
+
+def run(given: list[str]) -> int:
+    """Choose the command."""
     command, rest = (given[0], given[1:]) if given else ("--help", [])
     parser = argparse.ArgumentParser("minigrad", usage=f"\n{USAGE}", add_help=False)
     commands = {"train": train, "graph": graph, "summary": summary, "report": report, "data": data, "check": check}
@@ -71,19 +79,26 @@ def report(arguments: list[str], _parser: argparse.ArgumentParser) -> int:
     from minigrad.run.comparison import report_on, results_of
 
     parser = argparse.ArgumentParser(prog="minigrad report", description="Put runs side by side in one page.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="run directories")
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path,
+                        help="run directories, or folders of them; files beside them are passed over")
     parser.add_argument("--out", type=Path, metavar="FILE",
-                        help="the page (default: report.html in the run, or in the folder that holds the first run)")
+                        help="the page (default: report.html in what is named, or in the folder that holds all)")
     parser.add_argument("--title", default="")
     given = parser.parse_args(arguments)
-    for run in given.runs:
-        if not (run / "config.json").is_file():
-            parser.error(f"{str(run)!r} is no run: it holds no config.json")
+    runs: list[Path] = []
+    for path in given.runs:
+        single = (path / "config.json").is_file()
+        found = [path] if single else sorted(each.parent for each in path.glob("*/config.json"))
+        if not found and not path.is_file():  # a shell's * finds earlier reports, too
+            parser.error(f"{str(path)!r} is no run: it holds no config.json, nor does a folder in it")
+        runs += found
+    if not runs:
+        parser.error("there is no run among what is named")
     first = given.runs[0]
     target = given.out or (first if len(given.runs) == 1 else first.resolve().parent) / "report.html"
     try:
-        written = report_on(given.runs, target, given.title)
-        print(f"{results_of(given.runs).text()}\n\nreport: {written}")
+        written = report_on(runs, target, given.title)
+        print(f"{results_of(runs).text()}\n\nreport: {written}")
     except (MinigradError, OSError) as error:
         print(f"minigrad report: error: {error}", file=sys.stderr)
         return 1

@@ -37,7 +37,7 @@ def keep_freed_memory() -> bool:
     if os.environ.get("MINIGRAD_MALLOC", "") == "system" or any(name.startswith("MALLOC_") for name in os.environ):
         return False
     library = _glibc()
-    return library is not None and all([library.mallopt(what, value) for what, value in _SETTINGS.items()])
+    return library is not None and all(library.mallopt(what, value) for what, value in _SETTINGS.items())
 
 
 def release_memory() -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from works import MOMENTUM, RATE, Work, labels, network_of, numbers, weights
+
 import minigrad
 import minigrad.functional as F
 from minigrad import Tensor, layers, optim
 from peers import Built
-from works import MOMENTUM, RATE, Work, labels, network_of, numbers, weights
 
 minigrad.set_num_threads(int(os.environ["BENCH_THREADS"]))
 
@@ -50,7 +51,7 @@ def _layer(layer: Any, shape: tuple[int, ...], first: bool = False) -> Built:
     return Built(call, values)
 
 
-_LAYERS = {"linear": lambda a, b: layers.Linear(a, b), "norm1": layers.BatchNorm1d, "norm2": layers.BatchNorm2d,
+_LAYERS = {"linear": layers.Linear, "norm1": layers.BatchNorm1d, "norm2": layers.BatchNorm2d,
            "sigmoid": layers.Sigmoid, "relu": layers.ReLU, "pool": lambda: layers.MaxPool2d(2),
            "flatten": layers.Flatten, "conv": lambda a, b, stride: layers.Conv2d(a, b, 3, stride, 1),
            "mean": lambda: layers.Sequential(layers.AdaptiveAvgPool2d(1), layers.Flatten())}

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from works import MOMENTUM, RATE, Work, labels, network_of, numbers, weights
 
 from peers import Built
-from works import MOMENTUM, RATE, Work, labels, network_of, numbers, weights
 
 torch.set_num_threads(int(os.environ["BENCH_THREADS"]))
 COMPILED = bool(os.environ.get("BENCH_COMPILED"))

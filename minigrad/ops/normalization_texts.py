@@ -19,7 +19,6 @@ m are those of the elements that count; the others get y = 0 and gx = 0.
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 from minigrad.backend import accumulation_dtype, namespace
@@ -146,7 +145,7 @@ ACTIVATIONS = {"relu": ReLU(), "sigmoid": Sigmoid()}
 
 
 class ActivatedBatchNorm(BatchNorm):
-    """(a(y), μ, σ², r) with y = γ·(x − μ)·r + β, BatchNorm's, and a an activation;   gy through a, then as BatchNorm's"""
+    """(a(y), μ, σ², r) with y = γ·(x − μ)·r + β and a an activation;   gy through a, then as BatchNorm's"""
 
     __slots__ = ("activation",)
     keeps = (*Normalization.keeps, *outputs(0, when=(0, 1, 2)))

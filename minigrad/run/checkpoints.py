@@ -73,8 +73,11 @@ class Checkpoints:
         try:
             parts = read_checkpoint(source)
             facts = parts.pop("run", None)
-            if not isinstance(facts, dict) or source != self.path(facts.get("step", -1)):
+            if not isinstance(facts, dict) or type(facts.get("step")) is not int or source != self.path(facts["step"]):
                 raise StateError(f"checkpoint {source.name}", got="no step, or another one", wanted="its own step")
+            lengths = facts.get("lengths")
+            if not isinstance(lengths, dict) or not all(type(n) is int and n >= 0 for n in lengths.values()):
+                raise StateError(f"checkpoint {source.name}", got="no lengths of files", wanted="a number for each")
             if set(parts) != set(objects):
                 raise StateError(f"checkpoint {source.name}", got=f"the parts {sorted(parts)}",
                                  wanted=f"{sorted(objects)}")
@@ -122,6 +125,6 @@ def _load(thing: Any, state: Any, name: str, source: Path) -> None:
     except MinigradError as error:
         raise StateError(f"checkpoint {source.name}, part {name!r}", got=str(error),
                          wanted="a state that fits") from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise StateError(f"checkpoint {source.name}, part {name!r}", got=f"{type(error).__name__}: {error}",
                          wanted="a state that fits") from error

@@ -49,7 +49,7 @@ class Run:
     directory : pathlib.Path
         Where the files are.
     config, environment : dict
-        What was written to the two files.
+        The settings, and the environment of this process.
 
     Raises
     ------
@@ -94,7 +94,8 @@ class Run:
     def _set_up(self, directory: Path, config: dict[str, Any], environment: dict[str, Any]) -> None:
         self.directory, self.config, self.environment = directory, config, environment
         self._checkpoints = Checkpoints(directory / FOLDER)
-        self._from: str | None = None
+        self._from: str | None = None  # of an opened run: the checkpoint to go on from, and the settings that change
+        self._changes: dict[str, Any] | None = None
         self._journals: dict[str, Journal] = {}
         self._events: Any = None
 
@@ -113,7 +114,7 @@ class Run:
         directory : str or path-like
             The run's, or that of one of its checkpoints, to go on from that one.
         changes : mapping, optional
-            Settings that are no longer what they were; ``config.json`` is rewritten.
+            Settings that are no longer what they were. Nothing is written before `restore` has succeeded.
 
         Raises
         ------
@@ -131,16 +132,26 @@ class Run:
         config = read_config(path)
         environment = describe_environment(seed=config.get("seed"))
         run._set_up(path, config, environment)
-        run._from = chosen
-        changed = plain(dict(changes or {}), "config")
+        run._from, run._changes = chosen, plain(dict(changes or {}), "config")
+        run.config.update(run._changes)
         run._open(_events(bool(config.get("tensorboard"))))
-        if not (path / "environment.json").exists():
-            _write(path / "environment.json", environment)
-        if changed:
-            run.config.update(changed)
-            _write(path / "config.json", run.config)
-        (path / "result.json").unlink(missing_ok=True)
         return run
+
+    def _go_on(self) -> None:
+        """Write down that the run goes on, and what is no longer as it was when it began."""
+        (self.directory / "result.json").unlink(missing_ok=True)
+        if self._changes:
+            _write(self.directory / "config.json", self.config)
+        file = self.directory / "environment.json"
+        try:
+            began = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            began = {}
+        other = {name: each for name, each in self.environment.items() if began.get(name) != each}
+        if not began:
+            _write(file, self.environment)
+        elif other:
+            _write(file, began | {"resumed_with": began.get("resumed_with", {}) | other})
 
     def __enter__(self) -> Run:
         return self
@@ -216,17 +227,20 @@ class Run:
             one. No file was changed.
         """
         found = self._checkpoints.load(objects, self._from)
-        lengths = {} if found is None else found[1].get("lengths", {})
-        for file in sorted(self.directory.glob("*.jsonl")):
-            wanted = lengths.get(file.name, 0)
+        step, facts = found or (None, {"lengths": {}})
+        lengths = {file: facts["lengths"].get(file.name, 0) for file in sorted(self.directory.glob("*.jsonl"))}
+        for file, wanted in lengths.items():  # all are checked before one is changed
             have = file.stat().st_size
             if have < wanted:
                 raise StateError(f"Run.restore: {file.name}", got=f"{have:,} bytes",
-                                 wanted=f"the {wanted:,} that the checkpoint of step {found and found[0]} counts")
+                                 wanted=f"the {wanted:,} that the checkpoint of step {step} counts")
+        for file, wanted in lengths.items():
             os.truncate(file, wanted)
-        if found is not None:
-            self._checkpoints.forget_after(found[0])
-        return None if found is None else found[0]
+        if step is not None:
+            self._checkpoints.forget_after(step)
+        if self._changes is not None:
+            self._go_on()
+        return step
 
     def checkpoint(self, step: int) -> Path:
         """The folder of the checkpoint of a step, whether it exists or not."""

@@ -42,12 +42,12 @@ class _State:
         elapsed = self.now - self.started
         return (self.step - self.done) / elapsed if elapsed > 0 else 0.0
 
-    def measured(self) -> str:
+    def measured(self) -> list[str]:
         """Epoch, loss and accuracy."""
         parts = [f"epoch {_of(self.epoch, self.epochs)}"]
         parts += [] if self.loss is None else [f"loss {_loss(self.loss)}"]
         parts += [] if self.accuracy is None else [f"accuracy {format_percent(self.accuracy)}"]
-        return "  ".join(parts)
+        return parts
 
 
 class Progress:
@@ -148,7 +148,7 @@ class Progress:
         state.step, state.epoch, state.now = step, epoch, self._clock()
         state.loss = state.loss if loss is None else loss
         if state.bar is not None:
-            state.bar.set_postfix_str(state.measured(), refresh=False)
+            state.bar.set_postfix_str("  ".join(state.measured()), refresh=False)
             state.bar.update(taken)
 
     def end_epoch(
@@ -214,7 +214,7 @@ class Progress:
         """Write a series' plain line."""
         name = pad(state.name, max(display_width(each.name) for each in self._states.values()))
         left = (state.steps - state.step) / state.rate if state.rate > 0 else float("inf")
-        epoch, *measured = state.measured().split("  ")
+        epoch, *measured = state.measured()
         parts = [name, epoch, f"step {_of(state.step, state.steps)}", *measured,
                  f"{format_number(state.rate, 3)} steps/s", f"{format_duration(left)} left"]
         return "  ".join(parts)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from minigrad.data import DataLoader
-from minigrad.errors import ArgumentError
+from minigrad.errors import ArgumentError, StateError
 from minigrad.ops.random import default_generator
 from minigrad.run.directory import Run
 from minigrad.run.divergence import diverged, explain, is_finite
@@ -16,8 +16,10 @@ from minigrad.run.progress import Progress
 
 __all__ = ["Record"]
 
-_STATE = {"steps": 0, "epochs": 0, "loss": 0.0, "best": None, "best_step": None, "waited": 0, "seconds": 0.0,
-          "accuracy": 0.0, "measured": -1}
+#: What a record begins with, and the type that a checkpoint has to give back.
+_STATE: dict[str, tuple[Any, type]] = {
+    "steps": (0, int), "epochs": (0, int), "loss": (0.0, float), "best": (None, float), "best_step": (None, int),
+    "waited": (0, int), "seconds": (0.0, float), "accuracy": (0.0, float), "measured": (-1, int)}
 
 
 class Record:
@@ -25,7 +27,7 @@ class Record:
 
     The loop calls a few methods, and remains a loop that can be read::
 
-        step = record.start(epochs, loader, model=model, optimizer=optimizer)
+        record.start(epochs, loader, model=model, optimizer=optimizer)
         for epoch in record.remaining():
             for batch in loader:
                 loss = gradients(*batch)                  # forward and backward
@@ -89,7 +91,7 @@ class Record:
         self.checkpoints = checkpoints and run is not None
         self.checkpoint_every, self.patience, self._watching = checkpoint_every, patience, watch
         self.watch: Any = None
-        self.__dict__.update(_STATE)
+        self.__dict__.update({name: first for name, (first, _) in _STATE.items()})
         self.total = self._wanted = 0
         self._objects: dict[str, Any] = {}
         self._random = default_generator.get_state()
@@ -102,7 +104,7 @@ class Record:
 
     # ---------------------------------------------------------------- what the loop calls
 
-    def start(self, epochs: int, loader: DataLoader, **objects: Any) -> int:
+    def start(self, epochs: int, loader: DataLoader, **objects: Any) -> None:
         """Begin, or go on where the run's newest checkpoint is.
 
         Parameters
@@ -114,11 +116,6 @@ class Record:
         **objects
             All else that a step depends on or changes: ``model``, ``optimizer``, a schedule, a loss scaler, averages of
             weights. None is passed over.
-
-        Returns
-        -------
-        int
-            The steps that were taken already.
         """
         self._objects = {name: each for name, each in objects.items() if each is not None}
         if self._watching is not None:
@@ -130,7 +127,6 @@ class Record:
         if self.progress:
             self.progress.start(self.series, epochs=epochs, steps=self.total, done=self.steps)
         self._begin()
-        return self.steps
 
     def remaining(self) -> range:
         """The epochs that are left, counted from 1: none if the run has stopped early."""
@@ -225,11 +221,12 @@ class Record:
 
         Raises
         ------
-        ValueError
-            The names are others.
+        StateError
+            A name or a value is not as `state_dict` gives it; nothing was changed.
         """
-        if set(state) != set(_STATE):
-            raise ValueError(f"Record.load_state_dict: got {sorted(state)}; wanted {sorted(_STATE)}")
+        wrong = sorted(set(state) ^ set(_STATE)) or [name for name in _STATE if not _fits(name, state[name])]
+        if wrong:
+            raise StateError("Record.load_state_dict", got=f"another {', '.join(wrong)}", wanted="what it has saved")
         self.__dict__.update(state)
 
     def _measure(self, epoch: int, evaluate: Callable[[], float]) -> float:
@@ -256,3 +253,13 @@ class Record:
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a value can be of a record's state: of the right type, and counts not below where they begin."""
+    first, kind = _STATE[name]
+    if value is None:
+        return first is None
+    if kind is int:
+        return type(value) is int and value >= (first or 0)
+    return type(value) is float

@@ -87,6 +87,7 @@ th:last-child, td:last-child {{ padding-right: 8px; }}
 thead th {{ color: var(--soft); font-weight: normal; font-size: 14px; border-bottom: 1px solid var(--axis);
   vertical-align: bottom; }}
 .num {{ text-align: right; white-space: nowrap; }}
+.results th, .results td {{ white-space: nowrap; }}
 .results table {{ width: 100%; }}
 .tall th, .tall td {{ padding: 2px 22px 2px 12px; font-size: 14px; }}
 .tall thead th {{ position: sticky; top: 0; background: var(--panel); }}

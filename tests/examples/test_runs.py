@@ -1,5 +1,6 @@
 """The trainers as a person runs them: options, resuming, exit codes, and where they write."""
 
+import contextlib
 import json
 import os
 import random
@@ -153,9 +154,7 @@ def test_early_stopping_holds_images_out(tmp_path, capsys):
 
 
 def test_a_divergence_exits_with_3_and_names_the_layer(tmp_path, capsys):
-    with np.errstate(all="ignore"):
-        status = train(tmp_path / "run", "--norm", "none", "--lr", "1e38")
-    assert status == 3
+    assert train(tmp_path / "run", "--norm", "none", "--lr", "1e38") == 3
     error = capsys.readouterr().err
     assert error.startswith("minigrad train: diverged: step ")
     assert "layer 7 (Linear)" in error
@@ -176,6 +175,41 @@ def test_wrong_usage_exits_with_2(options, said, tmp_path, capsys):
         train(tmp_path / "run", *options)
     assert exit.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("network", "options", "said"), [
+    ("mlp", ["--batch-size", "5000"], "at least one whole batch"),
+    ("mlp", ["--batch-size", "1"], "more than one value per channel"),
+    ("mlp", ["--batch-size", "4", "--accumulate", "4"], "more than one value per channel"),
+    ("mlp", ["--held-out", "0.9"], "at least one whole batch"),
+    ("mlp", ["--held-out", "0.999"], "some left to train on"),
+    ("cnn", ["--batch-size", "5000", "--resume", "no-run"], "no config.json"),
+    ("resnet", ["--norm", "none", "--zero-init-residual"], "zero_init_residual"),
+    ("mlp", ["--compare", "batch-size=60,5000"], "at least one whole batch"),
+    ("mlp", ["--compare", "none,batch", "--batch-size", "300"], "at least one whole batch"),
+])
+def test_what_cannot_be_trained_is_refused_before_a_directory_is_made(tmp_path, capsys, monkeypatch, network, options,
+                                                                      said):
+    monkeypatch.chdir(tmp_path)
+    with contextlib.suppress(SystemExit):
+        assert cli.main(["train", network, "--limit", "360", *options]) == 1
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("arguments", [[train_mlp.__file__], ["-m", "minigrad", "train", "mlp"],
+                                       ["-m", "minigrad", "train", "mlp", "--compare", "lr=0.1,0.2"]])
+def test_ctrl_c_is_one_line_that_says_how_to_go_on(tmp_path, arguments):
+    process = subprocess.Popen([sys.executable, *arguments, "--epochs", "500", "--out", "run", "--workers", "2"],
+                               cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not process.stdout.readline().startswith("batch  epoch"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.startswith("minigrad train: interrupted; go on with --resume run")
+    assert error.count("\n") == 1
 
 
 def test_a_data_set_that_is_missing_is_one_line(tmp_path, capsys):
@@ -208,6 +242,23 @@ def test_event_files_hold_the_metrics(tmp_path):
     assert {key: np.float32(value) for key, value in found.items()} == wanted
 
 
+def test_a_disk_too_full_for_event_files_is_one_error(tmp_path, capfd):
+    pytest.importorskip("tensorboardX")
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Run(tmp_path / "run", tensorboard=True) as run:
+        run.log("a", 1, 1, loss=1.0)
+        (file,) = (tmp_path / "run" / "tensorboard").iterdir()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size, hard))  # the metrics are shorter
+        try:
+            with pytest.raises(OSError, match=r"cannot write event files in .*tensorboard': File too large"):
+                run.log("a", 2, 1, loss=1.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [row["step"] for row in run.metrics()] == [1, 2]
+    assert capfd.readouterr().err == ""
+
+
 WATCHED = """
 import os, sys
 written = []
@@ -234,9 +285,12 @@ sys.exit(status)
 @pytest.mark.parametrize("options", [[], ["--graph", "--watch", "2", "--ema", "0.9", "--workers", "2",
                                           "--patience", "1"]])
 def test_trainers_write_nothing_outside_their_run_directory(tmp_path, options):
+    """But for the caches of Python and numba, which have places of their own."""
     data = tmp_path / "data"
     data.mkdir()
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "MINIGRAD_DATA": str(data), "MINIGRAD_KERNELS": "numpy"}
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "MINIGRAD_DATA": str(data),
+                                "MINIGRAD_KERNELS": "all" if options else "numpy",
+                                "NUMBA_CACHE_DIR": str(tmp_path / "out" / "numba")}
     done = subprocess.run([sys.executable, "-c", WATCHED, "train", "mlp", "--limit", "150", "--epochs", "1", "--out",
                            "out/run", *options], cwd=tmp_path, env=environment, capture_output=True, text=True,
                           check=False)
@@ -252,7 +306,7 @@ def test_trainers_write_nothing_outside_their_run_directory(tmp_path, options):
 def test_options_side_by_side(tmp_path, capsys):
     arguments = ["mlp", *SMALL, "--compare", "lr=0.1,1e38", "--compare", "norm=none,batch", "--out",
                  str(tmp_path / "all")]
-    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning):
+    with pytest.warns(RuntimeWarning, match="the statistics of this batch are not finite"):
         assert cli.main(["train", *arguments]) == 0
     said = capsys.readouterr().out
     assert "lr=1e38,norm=none   diverged" in said

@@ -115,10 +115,25 @@ def test_the_command(ten, tmp_path, capsys):
     assert "run-2  diverged" in said
     assert cli.main(["report", str(ten[0]), "--title", "Mine"]) == 0
     assert "<h1>Mine</h1>" in (ten[0] / "report.html").read_text(encoding="utf-8")
-    with pytest.raises(SystemExit) as exit:
-        cli.main(["report", str(tmp_path / "nothing")])
-    assert exit.value.code == 2
+    for wrong in (tmp_path / "nothing", ten[0] / "report.html"):
+        with pytest.raises(SystemExit) as exit:
+            cli.main(["report", str(wrong)])
+        assert exit.value.code == 2
     assert cli.main(["report", str(ten[0]), "--out", str(tmp_path / "no" / "r.html")]) == 1
+
+
+def test_a_folder_of_runs_and_what_else_a_star_finds(tmp_path, capsys):
+    for name in ("single", "compared/lr=1", "compared/lr=2"):
+        make(tmp_path / name, 0)
+    paths = sorted(map(str, tmp_path.iterdir()))
+    assert cli.main(["report", *paths]) == 0
+    assert cli.main(["report", *paths, str(tmp_path / "report.html")]) == 0
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines()[2:5]] == ["lr=1", "lr=2", "single"]
+    assert said.count(f"report: {tmp_path / 'report.html'}") == 2
+    assert not (tmp_path / "compared" / "report.html").exists()
+    assert cli.main(["report", str(tmp_path / "compared")]) == 0
+    assert f"report: {tmp_path / 'compared' / 'report.html'}" in capsys.readouterr().out
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -155,6 +170,43 @@ def test_ten_runs_open_in_a_browser_without_errors_or_requests(ten, tmp_path):
     assert '<button type="button">' in elements, "the page's script has not run: it shows the button"
     assert elements.count("<svg") >= 8
     assert asked == set()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.filterwarnings("default")  # those of the browser's driver are not ours
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_trained_runs_with_their_graphs_can_be_looked_through(tmp_path, scheme):
+    """What the trainers write; the pages of graphs are opened, closed, and looked at in a narrow window."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    for lr in ("0.1", "0.3"):
+        assert cli.main(["train", "mlp", "--limit", "120", "--epochs", "1", "--every", "1", "--lr", lr, "--graph",
+                         "--watch", "1", "--out", str(tmp_path / "runs" / lr)]) == 0
+    if not (tmp_path / "runs" / "0.1" / "graph.html").exists():
+        pytest.skip("neither dot nor graphviz-pure is installed")
+    assert cli.main(["report", str(tmp_path / "runs")]) == 0
+    heard, asked = [], []
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1366, "height": 768}, color_scheme=scheme)
+        page.on("console", lambda message: heard.append(message.text))
+        page.on("pageerror", lambda error: heard.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((tmp_path / "runs" / "report.html").as_uri())
+        for width in (1366, 400):
+            page.set_viewport_size({"width": width, "height": 768})
+            for summary in page.locator(".embed summary").all():
+                summary.click()
+            for frame in page.frames[1:]:
+                frame.locator(".node").first.wait_for(state="visible")
+                box = [float(number) for number in frame.locator("#graph").get_attribute("viewBox").split()]
+                assert min(box[2:]) > 50
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            for summary in page.locator(".embed summary").all():
+                summary.click()
+        assert len(page.frames) == 3
+        browser.close()
+    assert heard == []
+    assert [url for url in asked if not url.startswith(("file:", "about:srcdoc"))] == []
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

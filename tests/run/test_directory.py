@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minigrad import kernels
+from minigrad.modes import KERNEL_TIERS
 from minigrad.run import Run, describe_environment, read_rows
 
 
@@ -209,7 +211,33 @@ def test_the_environment_names_versions_but_neither_machine_nor_paths(tmp_path: 
     assert found["numpy"] == np.__version__
     assert found["minigrad"]
     assert 1 <= found["cores"] <= os.cpu_count()
-    assert found == {**describe_environment(), "threads": found["threads"]}
+    assert found == describe_environment()
+    assert found["blas"].startswith(np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"])
+    assert found["kernels"].split(";")[0] in KERNEL_TIERS
     for private in (platform.node(), str(Path.home()), str(tmp_path)):
         assert len(private) < 3 or private not in text
     assert not re.search(r'"[^"]*/\w+/[^"]*"', text)
+
+
+def test_what_changes_figures_is_recorded_and_a_change_on_the_way_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                      ) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with kernels.disabled(), Run(tmp_path / "run"):
+        pass
+    file = tmp_path / "run" / "environment.json"
+    began = strict(file.read_text(encoding="utf-8"))
+    assert began["kernels"] == "text"
+    assert began["variables"]["OPENBLAS_CORETYPE"] == "Haswell"
+    with kernels.disabled(), Run.open(tmp_path / "run") as run:
+        run.restore({})
+    assert strict(file.read_text(encoding="utf-8")) == began
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with kernels.tier("numpy"), Run.open(tmp_path / "run") as run:
+        run.restore({})
+    now = {"kernels": "numpy", "variables": {**began["variables"], "OMP_NUM_THREADS": "2"}}
+    assert strict(file.read_text(encoding="utf-8")) == {**began, "resumed_with": now}
+    file.write_text("[", encoding="utf-8")
+    with Run.open(tmp_path / "run") as run:
+        run.restore({})
+    assert strict(file.read_text(encoding="utf-8")) == describe_environment()

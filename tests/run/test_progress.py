@@ -58,6 +58,15 @@ def test_without_a_terminal_there_is_one_line_per_epoch() -> None:
     ]
 
 
+def test_lines_of_ten_epochs_are_aligned() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(stream, clock=clock) as progress:
+        train(progress, clock, "a", epochs=10)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "a  epoch  1/10  step   100/1,000  loss 0.0100  accuracy 10.0 %  100 steps/s  0:09 left"
+    assert lines[9] == "a  epoch 10/10  step 1,000/1,000  loss 0.0010  accuracy 100.0 %  100 steps/s  0:00 left"
+
+
 def test_a_resumed_run_counts_its_rate_from_where_it_went_on() -> None:
     stream, clock = io.StringIO(), Clock()
     with Progress(stream, clock=clock) as progress:

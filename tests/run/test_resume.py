@@ -1,9 +1,13 @@
 """Going on: a run that was broken off, killed or damaged ends bit-equal to one that was not, or says why it cannot."""
 
 import contextlib
+import functools
+import hashlib
 import json
+import operator
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -164,9 +168,11 @@ def test_a_damaged_checkpoint_is_one_error_that_names_the_last_good_one(broken_o
         path.write_bytes(data)
     else:
         path.unlink()
+    (broken_off / "result.json").write_text("{}")
     before = content(broken_off)
-    with pytest.raises(StateError, match="checkpoint step-00000030") as caught:
-        run_or_resume(broken_off)
+    with pytest.raises(StateError, match="checkpoint step-00000030") as caught, \
+            Run.open(broken_off, changes={"seed": 2}) as run:
+        train(run)
     assert content(broken_off) == before
     good = broken_off / "checkpoints" / "step-00000027"
     assert str(good) in str(caught.value)
@@ -189,6 +195,60 @@ def test_a_checkpoint_of_another_model_changes_nothing(broken_off):
 
     with Run.open(broken_off) as run, pytest.raises(StateError, match="the parts"):
         run.restore({"model": layers.Linear(2, 2)})
+    assert content(broken_off) == before
+
+
+def places(tree, path=()):
+    """The path to everything in nested dicts and lists."""
+    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, held in pairs:
+        yield (*path, key)
+        yield from places(held, (*path, key))
+
+
+def forged(content, path, value):
+    """What state.json says if one place in its parts has another value, its checksum being right."""
+    content = json.loads(json.dumps(content))
+    *way, last = path
+    functools.reduce(operator.getitem, way, content["parts"])[last] = value
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps({"content": content, "sha256": hashlib.sha256(text.encode()).hexdigest()}, ensure_ascii=False)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numbers too large for training, which are not forbidden
+@pytest.mark.parametrize("value", [None, "../../x", -1, 1.5, [], {}, 10**30, {"$float": "nan"}], ids=str)
+def test_wherever_a_checkpoint_is_forged_the_run_goes_on_or_there_is_one_error(broken_off, value):
+    file, errors = newest(broken_off) / "state.json", 0
+    content = json.loads(file.read_text(encoding="utf-8"))["content"]
+    metrics = (broken_off / "metrics.jsonl").read_bytes()
+    kept = {path: path.read_bytes() for path in broken_off.glob("*.json*")}
+    for path in places(content["parts"]):
+        if path[0] == "schedule":  # the tests' own, which looks at nothing
+            continue
+        file.write_text(forged(content, path, value), encoding="utf-8")
+        with Run.open(broken_off) as run:
+            error = None
+            try:
+                train(run, epochs=0)
+            except StateError as caught:
+                error = caught
+        if error is not None:
+            errors += 1
+            assert re.search(r"checkpoint step-00000030|Run\.restore: (metrics|timing)\.jsonl", str(error))
+            assert (broken_off / "metrics.jsonl").read_bytes() == metrics
+        for each, data in kept.items():
+            each.write_bytes(data)
+    assert errors > 50
+
+
+def test_files_that_are_too_short_leave_the_others_as_they_are(broken_off):
+    with Run.open(broken_off) as run:
+        run.log("small", 31, 4, loss=0.0)
+    file = broken_off / "timing.jsonl"
+    file.write_bytes(file.read_bytes()[:100])
+    before = content(broken_off)
+    with pytest.raises(StateError, match=r"timing\.jsonl: got 100 bytes"):
+        run_or_resume(broken_off)
     assert content(broken_off) == before
 
 

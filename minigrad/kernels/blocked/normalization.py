@@ -7,6 +7,7 @@ Where a square overflows, the text has to see to it.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,7 @@ def _shared(work: Callable[[int, int], None], channels: int, size: int) -> None:
     if parts == 1:
         work(0, channels)
         return
-    for done in [_pool(parts).submit(work, *pair) for pair in zip(bounds, bounds[1:])]:
+    for done in [_pool(parts).submit(work, *pair) for pair in itertools.pairwise(bounds)]:
         done.result()
 
 

@@ -140,7 +140,8 @@ def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs:
     seen = x.reshape(shape)
     g = gy.reshape(shape)
     if issubclass(op.__class__, BatchNorm):
-        plan.loops[1](seen, g if y is None else y.reshape(shape), g, w, mean, rstd.reshape(-1), gx.reshape(shape), *more)
+        given = g if y is None else y.reshape(shape)
+        plan.loops[1](seen, given, g, w, mean, rstd.reshape(-1), gx.reshape(shape), *more)
     else:
         plan.loops[1](seen, g, w, mean, rstd.reshape(-1), gx.reshape(shape), *more)
     if (needs[1] or needs[2]) and op._parameter != gweight.shape:
