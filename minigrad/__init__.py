@@ -2,7 +2,8 @@
 
 __version__ = "0.1.0"
 
-from minigrad import errors, kernels
+from minigrad import errors, kernels, ops
+from minigrad.arraylike import takes_lists
 from minigrad.backend import Device
 from minigrad.creation import (
     arange,
@@ -134,3 +135,7 @@ from minigrad.ops import (
 from minigrad.ops.random import Generator, manual_seed
 from minigrad.recomputation import recompute
 from minigrad.tensor import Buffer, Parameter, Tensor
+
+for _name in ops.__all__:  # array functions take lists, as NumPy's do; operators and methods never meet any
+    if globals().get(_name) is getattr(ops, _name):
+        globals()[_name] = takes_lists(getattr(ops, _name), __name__)

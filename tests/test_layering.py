@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "minigrad.modes",
     "minigrad.errors",
+    "minigrad.arraylike",
     "minigrad.backend",
     "minigrad.versions",
     "minigrad.graph",

@@ -35,9 +35,13 @@ class Attention(Op):
         xp = namespace(q)
         scores = xp.matmul(widened(q), xp.matrix_transpose(widened(k))) * self.scale
         if mask is not None:
-            scores = xp.where(mask, scores, -float("inf")) if mask.dtype.kind == "b" else scores + mask
-        top = finite(xp.max(stop_gradient(scores), axis=-1, keepdims=True))
-        e = xp.exp(scores - top)
+            masked = xp.where(mask, scores, -float("inf")) if mask.dtype.kind == "b" else scores + mask
+            if masked.shape != scores.shape:
+                raise ShapeError("attention", got=f"mask {tuple(mask.shape)} for scores {tuple(scores.shape)}",
+                                 wanted="a mask that broadcasts to the scores")
+            scores = masked
+        largest = xp.max if scores.shape[-1] else xp.sum  # without any key there is no largest score
+        e = xp.exp(scores - finite(largest(stop_gradient(scores), axis=-1, keepdims=True)))
         total = xp.sum(e, axis=-1, keepdims=True)
         weights = e / xp.where(total == 0, 1.0, total)
         y = xp.matmul(self._dropped(weights, kept), widened(v))
