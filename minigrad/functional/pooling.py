@@ -55,7 +55,7 @@ def _adapted(axes: int, input: Any, output_size: int | Sequence[int | None]) -> 
     if output_size is None or len(given) != axes or not whole:
         raise ArgumentError(where, got=f"output_size={output_size!r}",
                             wanted=f"a whole number of 0 or more, or {axes} of them or None")
-    if 0 in x.shape[2:] and any(sizes):
+    if 0 in x.shape[2:]:
         raise ShapeError(where, got=f"input {tuple(input.shape)}", wanted="spatial axes of length 1 or more")
     if sizes == (1,) * axes:
         x, sizes = ops.mean(x, tuple(range(2, axes + 2)), keepdims=True), ()
