@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from cases import Input, boolean, grid, normal, whole
+from cases import Input, as_tuple, boolean, grid, normal, whole
 
 from minigrad import Tensor, grad, layers
 from minigrad import functional as F
@@ -70,13 +70,16 @@ class Row:
             parameter.assign(rng.normal(size=parameter.shape).astype(dtype))
         return layer
 
-    def pure(self, dtype: Any = np.float64) -> tuple[Any, list[np.ndarray]]:
-        """A function of the inputs and, for a layer, of its parameters; and arrays for all of them, in `dtype`."""
+    def pure(self, dtype: Any = np.float64, device: str = "cpu") -> tuple[Any, list[np.ndarray]]:
+        """A function of the inputs and, for a layer, of its parameters; and arrays for all of them, in `dtype`.
+
+        What else a layer or a call holds is on `device`.
+        """
         arrays = [a.astype(dtype) if a.dtype.kind == "f" else a for a in self.draw()]
         if not self.is_layer:
-            args, options = self.arguments(F, lambda a: a.astype(dtype))
+            args, options = self.arguments(F, lambda a: Tensor(a.astype(dtype), device=device))
             return lambda *xs: flat(getattr(F, self.name)(*xs, *args, **options)), arrays
-        layer, count = self.made(dtype), len(arrays)
+        layer, count = self.made(dtype).to(device), len(arrays)
         places = [path.rpartition(".") for path, _ in layer.named_parameters()]
 
         def call(*xs: Any) -> tuple[Any, ...]:
@@ -94,14 +97,15 @@ def flat(result: Any) -> tuple[Any, ...]:
     return (result,) if result is not None and result.dtype.kind == "f" else ()
 
 
-def gradients(call: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
+def gradients(call: Any, arrays: list[np.ndarray], device: str = "cpu") -> list[np.ndarray]:
     """The gradients of Σ u·y of all results by all floating-point arrays, u drawn in multiples of 1/8."""
     rng = np.random.default_rng(7)
-    xs = [Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
-    ys = [y for y in call(*xs) if y.requires_grad]
+    xs = [Tensor(a, device=device, requires_grad=a.dtype.kind == "f") for a in arrays]
+    ys = [y for y in as_tuple(call(*xs)) if y.requires_grad]
     leaves = [x for x in xs if x.requires_grad]
     us = [np.asarray(rng.integers(-16, 17, y.shape) / 8, y.dtype) for y in ys]
-    return [g.numpy() for g in grad(ys, leaves, us)] if ys else []
+    found = grad(ys, leaves, us, allow_unused=True) if ys else ()
+    return [np.zeros(x.shape, x.dtype) if g is None else g.numpy() for x, g in zip(leaves, found)]
 
 
 def probabilities(*shape):
