@@ -53,7 +53,8 @@ def _check_saved(node: Node) -> None:
     """Refuse to differentiate with arrays that were freed, or changed in place after they were saved."""
     if node.saved is RELEASED:
         raise GraphError(_place(node), got="a graph whose saved arrays an earlier backward has freed",
-                         wanted="them still held", hint="Pass retain_graph=True to the earlier call")
+                         wanted="them still held",
+                         hint="Pass retain_graph=True to the earlier call; one that failed has freed what it came through")
     for (kind, i, _), array in zip(node.op.keeps, node.saved):
         if is_array(array) and written(array) > node.seq:
             raise GraphError(

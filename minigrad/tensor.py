@@ -325,6 +325,11 @@ class Tensor(Methods, Traced):
             Record the backward pass, so that gradients can be differentiated again.
         retain_graph : bool, optional
             Keep what the graph has saved, for another backward. The default is `create_graph`.
+
+        Notes
+        -----
+        A call that fails changes no `.grad`, but without `retain_graph` has freed the part of the graph that it came
+        through: compute the output anew.
         """
         engine.backward(self, gradient, create_graph, retain_graph)
 
