@@ -54,7 +54,7 @@ def _check_saved(node: Node) -> None:
     if node.saved is RELEASED:
         raise GraphError(_place(node), got="a graph whose saved arrays an earlier backward has freed",
                          wanted="them still held",
-                         hint="Pass retain_graph=True to the earlier call; one that failed has freed what it came through")
+                         hint="Pass retain_graph=True to the earlier call; one that failed has freed a part, too")
     for (kind, i, _), array in zip(node.op.keeps, node.saved):
         if is_array(array) and written(array) > node.seq:
             raise GraphError(

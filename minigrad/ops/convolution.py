@@ -22,7 +22,7 @@ from minigrad.ops.rearrange import pad
 from minigrad.ops.reduction import sum
 from minigrad.ops.shape import reshape
 
-__all__ = ["convolution", "convolution_transpose", "fold", "output_length", "unfold", "windows"]
+__all__ = ["convolution", "convolution_transpose", "fold", "unfold"]
 
 
 def output_length(length: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> int:

@@ -11,8 +11,8 @@ from minigrad.backend import namespace
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.op import Op, apply, sum_to
 
-__all__ = ["broadcast_to", "concat", "expand_dims", "flatten", "matrix_transpose", "moveaxis", "normalize_axes",
-           "permute_dims", "reshape", "squeeze", "stack", "swapaxes"]
+__all__ = ["broadcast_to", "concat", "expand_dims", "flatten", "matrix_transpose", "moveaxis", "permute_dims",
+           "reshape", "squeeze", "stack", "swapaxes"]
 
 
 def normalize_axes(axis: int | Sequence[int] | None, ndim: int, where: str) -> tuple[int, ...]:
