@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from minigrad import errors, kernels, ops
+from minigrad import creation, errors, kernels, ops
 from minigrad.arraylike import takes_lists
 from minigrad.backend import Device
 from minigrad.creation import (
@@ -136,6 +136,7 @@ from minigrad.ops.random import Generator, manual_seed
 from minigrad.recomputation import recompute
 from minigrad.tensor import Buffer, Parameter, Tensor
 
-for _name in ops.__all__:  # array functions take lists, as NumPy's do; operators and methods never meet any
-    if globals().get(_name) is getattr(ops, _name):
-        globals()[_name] = takes_lists(getattr(ops, _name), __name__)
+for _module in (ops, creation):  # lists are welcome, as to NumPy's functions; operators and methods never meet any
+    for _name in _module.__all__:
+        if globals().get(_name) is getattr(_module, _name):
+            globals()[_name] = takes_lists(getattr(_module, _name), __name__, _name)

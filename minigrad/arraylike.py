@@ -1,7 +1,7 @@
-"""Lists, numbers and None where an array belongs: made an array, or refused in plain words.
+"""What stands between a caller and the functions: lists made arrays or refused, and errors that name the function.
 
-A right call pays for a `try` alone. A function that was given a list fails where it asks that for its shape, and only
-then does anything here look at the arguments.
+A right call pays for a `try` alone. A function that was given a list fails where it asks that for its shape, one that
+was given another wrong thing fails inside NumPy, and only then does anything here look at the arguments.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.errors import DtypeError
+from minigrad.errors import DtypeError, MinigradError
+from minigrad.op import describe, translated, value
 
 __all__ = ["refuse_plain", "takes_arrays", "takes_lists"]
 
@@ -38,23 +39,37 @@ def refuse_plain(where: str, error: AttributeError, given: Iterable[Any]) -> Non
         raise DtypeError(where, got=got, wanted="a Tensor or an array", hint=hint) from None
 
 
-def takes_arrays(function: Callable[..., Any], module: str) -> Callable[..., Any]:
-    """`function` as a name of `module`, which refuses lists and numbers in place of arrays: PyTorch's way."""
+def _refuse(where: str, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise what came out of a function's inside as an error that names the function and what it was given."""
+    trace = error.__traceback__
+    if isinstance(error, MinigradError) or trace is None or trace.tb_next is None:  # ours; or the call itself was wrong
+        return
+    said = [*map(describe, map(value, args)), *(f"{key}={describe(value(x))}" for key, x in kwargs.items())]
+    ours = translated(where, ", ".join(said) or "no arguments", error)
+    if ours is not None:
+        raise ours from error
+
+
+def takes_arrays(function: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
+    """`function` under a name of a module, which refuses lists and numbers in place of arrays: PyTorch's way."""
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except AttributeError as error:
-            refuse_plain(function.__name__, error, (*args, *kwargs.values()))
+            refuse_plain(name, error, (*args, *kwargs.values()))
+            raise
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
+            _refuse(name, error, args, kwargs)
             raise
 
     called.__module__ = module
     return called
 
 
-def takes_lists(function: Callable[..., Any], module: str) -> Callable[..., Any]:
-    """`function` as a name of `module`, which takes lists and numbers for the arrays they describe: NumPy's way."""
+def takes_lists(function: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
+    """`function` under a name of a module, which takes lists and numbers for the arrays they describe: NumPy's way."""
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -66,9 +81,12 @@ def takes_lists(function: Callable[..., Any], module: str) -> Callable[..., Any]
                 if not found:
                     raise
                 if x is None or isinstance(x, str):
-                    refuse_plain(function.__name__, error, (*args, *kwargs.values()))
+                    refuse_plain(name, error, (*args, *kwargs.values()))
                 args = tuple(_replaced(a, x) for a in args)
-                kwargs = {name: _replaced(a, x) for name, a in kwargs.items()}
+                kwargs = {key: _replaced(a, x) for key, a in kwargs.items()}
+            except (ValueError, TypeError, IndexError, OverflowError) as error:
+                _refuse(name, error, args, kwargs)
+                raise
 
     called.__module__ = module
     return called

@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "minigrad.modes",
     "minigrad.errors",
-    "minigrad.arraylike",
     "minigrad.backend",
     "minigrad.versions",
     "minigrad.graph",
     "minigrad.op",
+    "minigrad.arraylike",
     "minigrad.kernels.registry",
     "minigrad.ops",
     "minigrad.kernels",

@@ -69,4 +69,4 @@ __all__ = [
 ]
 
 for _name in __all__:  # a list in place of a Tensor is refused by the function's name
-    globals()[_name] = takes_arrays(globals()[_name], __name__)
+    globals()[_name] = takes_arrays(globals()[_name], __name__, _name)

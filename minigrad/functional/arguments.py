@@ -10,31 +10,12 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops
-from minigrad.errors import ArgumentError, DtypeError, ShapeError
+from minigrad.errors import ArgumentError, ShapeError
 from minigrad.op import value as array_of
-from minigrad.ops.shape import broadcasts_to
+from minigrad.ops.shape import broadcasts_to, whole_number
 
 __all__ = ["batched", "check_reduction", "paddings", "per_axis", "reduced", "same_shape", "weight_fits",
            "whole_number"]
-
-
-def whole_number(value: Any, where: str, name: str, least: int = 1) -> int:
-    """`value` as a Python int; NumPy's integers are whole numbers too.
-
-    Raises
-    ------
-    DtypeError
-        Not a whole number.
-    ArgumentError
-        Below `least`.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise DtypeError(where, got=f"{name}={value!r}", wanted="a whole number") from None
-    if number < least:
-        raise ArgumentError(where, got=f"{name}={number}", wanted=f"at least {least}")
-    return number
 
 
 def per_axis(given: int | Sequence[int], axes: int, where: str, name: str) -> tuple[int, ...]:

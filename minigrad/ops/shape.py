@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigrad.backend import namespace
-from minigrad.errors import DtypeError, ShapeError
+from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.op import Op, apply, sum_to
 
 __all__ = ["broadcast_to", "concat", "expand_dims", "flatten", "matrix_transpose", "moveaxis", "permute_dims",
@@ -40,6 +40,25 @@ def normalize_axes(axis: int | Sequence[int] | None, ndim: int, where: str) -> t
     if len(set(axes)) != len(axes):
         raise ShapeError(where, got=f"axes {given}", wanted="each axis once")
     return tuple(axes)
+
+
+def whole_number(value: Any, where: str, name: str, least: int | None = 1) -> int:
+    """`value` as a Python int; NumPy's integers are whole numbers too.
+
+    Raises
+    ------
+    DtypeError
+        Not a whole number.
+    ArgumentError
+        Below `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise DtypeError(where, got=f"{name}={value!r}", wanted="a whole number") from None
+    if least is not None and number < least:
+        raise ArgumentError(where, got=f"{name}={number}", wanted=f"at least {least}")
+    return number
 
 
 def broadcasts_to(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
@@ -154,9 +173,10 @@ def matrix_transpose(x: Any) -> Any:
     return swapaxes(x, -1, -2)
 
 
-def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
+def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     """`x` repeated to `shape` by NumPy's rules."""
-    return apply(BroadcastTo(tuple(shape)), x)
+    given = shape if isinstance(shape, (tuple, list)) else (shape,)
+    return apply(BroadcastTo(tuple(given)), x)
 
 
 def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Any:

@@ -10,7 +10,7 @@ import minigrad
 import minigrad.functional as F
 from minigrad import Tensor, layers, ops
 from minigrad.arraylike import takes_lists
-from minigrad.errors import DtypeError
+from minigrad.errors import DtypeError, ShapeError
 
 PUBLIC = [case for case in cases.CASES if hasattr(minigrad, case.name)]
 
@@ -19,7 +19,7 @@ PUBLIC = [case for case in cases.CASES if hasattr(minigrad, case.name)]
 def test_array_functions_take_lists(case):
     assert getattr(minigrad, case.name).__wrapped__ is getattr(ops, case.name)
     arrays = case.draw()
-    found = cases.as_tuple(takes_lists(case.call, "test")(*(a.tolist() for a in arrays)))
+    found = cases.as_tuple(takes_lists(case.call, "test", case.name)(*(a.tolist() for a in arrays)))
     for y, z in zip(found, cases.as_tuple(case.reference(*arrays)), strict=True):
         assert cases.relative(y, z) < 1e-14
 
@@ -81,6 +81,40 @@ def test_a_mistake_in_a_layer_is_not_called_one_of_its_arguments():
         Wrong()([1.0])
     with pytest.raises(AttributeError, match="shap"):
         Wrong()(X)
+
+
+@pytest.mark.parametrize(("call", "error", "said"), [
+    (lambda: minigrad.zeros(2, -1), ShapeError, "^zeros: got 2, -1. negative dimensions are not allowed"),
+    (lambda: minigrad.zeros(2, dtype="bad"), DtypeError, "^zeros: got 2, dtype='bad'"),
+    (lambda: minigrad.full((2,), "a"), ShapeError, "^full: got"), (lambda: minigrad.eye(1.5), DtypeError, "^eye: got"),
+    (lambda: minigrad.linspace(0, 1, -1), ShapeError, "^linspace: got 0, 1, -1"),
+    (lambda: minigrad.randint(3, 3, (2,)), ShapeError, "^randint: got 3, 3, .*low >= high"),
+    (lambda: minigrad.randperm(1.5), DtypeError, "^randperm: got n=1.5; wanted a whole number"),
+    (lambda: minigrad.arange("a"), DtypeError, "^arange: got 'a'"),
+    (lambda: minigrad.astype(X, "bad"), DtypeError, r"^astype: got float64\[2, 3\], 'bad'"),
+    (lambda: minigrad.topk(X, None), DtypeError, "^topk: got k=None; wanted a whole number"),
+    (lambda: minigrad.split(X, 1.5), DtypeError, "^split: got indices_or_sections=1.5"),
+    (lambda: minigrad.repeat(X, 1.5), DtypeError, "^repeat: got repeats=1.5; wanted whole numbers"),
+    (lambda: minigrad.tile(X, None), DtypeError, "^tile: got reps=None"),
+    (lambda: minigrad.pad(X, 1.5), DtypeError, "^pad: got pad_width=1.5; wanted whole numbers"),
+    (lambda: minigrad.broadcast_to(X, None), DtypeError, "^BroadcastTo"),
+    (lambda: minigrad.var(X, correction="a"), DtypeError, "^var: got correction='a'; wanted a number"),
+])
+def test_wrong_options_name_the_function(call, error, said):
+    with pytest.raises(error, match=said):
+        call()
+
+
+def test_a_wrong_call_is_a_plain_type_error():
+    for call in (minigrad.sum, lambda: F.relu6(X, 1, 2), lambda: minigrad.zeros(2, shape=3)):
+        with pytest.raises(TypeError) as caught:
+            call()
+        assert not isinstance(caught.value, DtypeError)
+
+
+def test_probabilities_may_be_arrays():
+    assert minigrad.bernoulli(np.ones(3)).tolist() == [1, 1, 1]
+    assert minigrad.multinomial([0.0, 1.0, 0.0], 1).tolist() == [1]
 
 
 def test_functions_survive_pickling():
