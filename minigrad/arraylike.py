@@ -18,6 +18,8 @@ from minigrad.op import describe, translated, value
 
 __all__ = ["refuse_plain", "takes_arrays", "takes_lists"]
 
+#: What describes an array.
+_DESCRIBING = (list, tuple, bool, int, float)
 #: What an array is asked for, and a list does not have.
 _ASKED = frozenset(("ndim", "shape", "dtype", "size", "device", "astype", "requires_grad", "__array_namespace__"))
 
@@ -25,7 +27,7 @@ _ASKED = frozenset(("ndim", "shape", "dtype", "size", "device", "astype", "requi
 def _culprit(error: AttributeError, given: Iterable[Any]) -> tuple[bool, Any]:
     """Whether an argument, or an element of one that is a sequence, was taken for an array; and which."""
     x = error.obj
-    if error.name not in _ASKED or not (x is None or isinstance(x, (list, tuple, bool, int, float, complex, str))):
+    if error.name not in _ASKED:
         return False, None
     return any(a is x or (isinstance(a, (list, tuple)) and any(e is x for e in a)) for a in given), x
 
@@ -35,7 +37,7 @@ def refuse_plain(where: str, error: AttributeError, given: Iterable[Any]) -> Non
     found, x = _culprit(error, given)
     if found:
         got = "None" if x is None else f"{type(x).__name__} {reprlib.repr(x)}"
-        hint = "" if x is None or isinstance(x, str) else "minigrad.Tensor(…) makes one of it"
+        hint = "minigrad.Tensor(…) makes one of it" if isinstance(x, _DESCRIBING) else ""
         raise DtypeError(where, got=got, wanted="a Tensor or an array", hint=hint) from None
 
 
@@ -80,7 +82,7 @@ def takes_lists(function: Callable[..., Any], module: str, name: str) -> Callabl
                 found, x = _culprit(error, (*args, *kwargs.values()))
                 if not found:
                     raise
-                if x is None or isinstance(x, str):
+                if not isinstance(x, _DESCRIBING):
                     refuse_plain(name, error, (*args, *kwargs.values()))
                 args = tuple(_replaced(a, x) for a in args)
                 kwargs = {key: _replaced(a, x) for key, a in kwargs.items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 from minigrad import ops
 from minigrad.backend import namespace
-from minigrad.engine import grad, leaves_of, outputs_of
+from minigrad.engine import check_tensors, grad, leaves_of, outputs_of
 from minigrad.errors import GraphError, ShapeError
 from minigrad.modes import enable_grad
 from minigrad.op import value
@@ -161,6 +161,7 @@ def hvp(function: Function, inputs: Any, v: Any, create_graph: bool = False) -> 
     """
     xs = leaves_of(inputs, create_graph, "hvp")
     vs = tuple(v) if isinstance(v, (tuple, list)) else (v,)
+    check_tensors(vs, "hvp", "vector", arrays=True)
     if [tuple(x.shape) for x in xs] != [tuple(u.shape) for u in vs]:
         raise ShapeError("hvp", got=f"vectors of shapes {[tuple(u.shape) for u in vs]}",
                          wanted=f"those of the inputs, {[tuple(x.shape) for x in xs]}")

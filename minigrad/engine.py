@@ -311,7 +311,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
         raise GraphError("grad", got="no outputs", wanted="at least one")
     if len(seeds) != len(ys):
         raise ShapeError("grad", got=f"{len(seeds)} grad_outputs", wanted=f"one for each of {len(ys)} outputs")
-    _check_inputs(xs, "grad")
+    check_tensors(xs, "grad")
     for i, x in enumerate(xs):
         if not x.requires_grad:
             raise GraphError("grad", got=f"input {i} of shape {x.shape}, which does not require a gradient",
@@ -341,10 +341,12 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
         return tuple([None if g is None else _result(x, g, create_graph, owners) for x, g in zip(xs, found)])
 
 
-def _check_inputs(xs: tuple[Any, ...], where: str, what: str = "input") -> None:
+def check_tensors(xs: tuple[Any, ...], where: str, what: str = "input", arrays: bool = False) -> None:
+    """Refuse what is no Tensor, nor with `arrays` an array."""
     for i, x in enumerate(xs):
-        if not _is_tensor(x):
-            raise DtypeError(where, got=f"{what} {i} of type {type(x).__name__}", wanted="a Tensor")
+        if not _is_tensor(x) and not (arrays and is_array(x)):
+            raise DtypeError(where, got=f"{what} {i} of type {type(x).__name__}",
+                             wanted="a Tensor or an array" if arrays else "a Tensor")
 
 
 def _check_used(xs: tuple[Any, ...], used: list[bool]) -> None:
@@ -358,7 +360,7 @@ def outputs_of(function: Callable[..., Any], xs: tuple[Any, ...], where: str) ->
     """What a function returns, one Tensor or several, recorded even inside no_grad(): a derivative was asked for."""
     with switch(recording=True):
         found = function(*xs)
-    _check_inputs(_as_tuple(found), where, "output")
+    check_tensors(_as_tuple(found), where, "output")
     return found
 
 
@@ -368,7 +370,7 @@ def leaves_of(inputs: Any, create_graph: bool, where: str) -> tuple[Any, ...]:
     With `create_graph` they stay connected to the inputs.
     """
     xs = _as_tuple(inputs)
-    _check_inputs(xs, where)
+    check_tensors(xs, where)
     with switch(recording=True):
         return tuple([x.reshape(x.shape) if create_graph and x.requires_grad else x.detach().requires_grad_()
                       for x in xs])
@@ -428,7 +430,7 @@ def jvp(function: Callable[..., Any], inputs: Any, tangents: Any, create_graph: 
     outputs, products : each as `function` returns them
     """
     xs, vs = leaves_of(inputs, create_graph, "jvp"), _as_tuple(tangents)
-    _check_inputs(vs, "jvp", "tangent")
+    check_tensors(vs, "jvp", "tangent", arrays=True)
     if [tuple(x.shape) for x in xs] != [tuple(v.shape) for v in vs]:
         raise ShapeError("jvp", got=f"tangents of shapes {[tuple(v.shape) for v in vs]}",
                          wanted=f"those of the inputs, {[tuple(x.shape) for x in xs]}")

@@ -96,7 +96,8 @@ def test_only_what_comes_by_the_arguments_is_differentiated():
     w = Tensor(X, requires_grad=True)
     np.testing.assert_array_equal(mg.jacobian(lambda x: x * w, w).numpy(), np.diag(X))
     np.testing.assert_array_equal(mg.hessian(lambda x: (x * x * w).sum(), w).numpy(), np.diag(2 * X))
-    np.testing.assert_array_equal(mg.hvp(lambda x: (x * x * w).sum(), w, Tensor(X))[1].numpy(), 2 * X * X)
+    np.testing.assert_array_equal(mg.hvp(lambda x: (x * x * w).sum(), w, X)[1].numpy(), 2 * X * X)
+    np.testing.assert_array_equal(mg.jvp(lambda x: x * w, w, X)[1].numpy(), X * X)
     first, second = mg.jacobian(lambda x, y: x * x * y, (w, w))
     np.testing.assert_array_equal(first.numpy(), np.diag(2 * X * X))
     np.testing.assert_array_equal(second.numpy(), np.diag(X * X))
@@ -109,6 +110,7 @@ def test_only_what_comes_by_the_arguments_is_differentiated():
     (lambda: mg.jacobian(lambda x: 3.0, Tensor(X)), "^jacobian: got output 0 of type float; wanted a Tensor"),
     (lambda: mg.hessian(lambda x: 1.0, Tensor(X)), "^hessian: got output 0 of type float"),
     (lambda: mg.jvp(lambda x: x, Tensor(X), [1.0, 2.0, 3.0]), "^jvp: got tangent 0 of type float"),
+    (lambda: mg.hvp(lambda x: x.sum(), Tensor(X), [1.0]), "^hvp: got vector 0 of type float; wanted a Tensor or an"),
     (lambda: mg.vjp(lambda x: None, Tensor(X)), "^vjp: got output 0 of type NoneType"),
 ])
 def test_what_is_no_tensor_is_refused(call, said):
