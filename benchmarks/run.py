@@ -238,7 +238,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=15, help="turns of each library (default: 15)")
     options.add_argument("--threads", type=int, default=2, help="threads of each library (default: 2)")
-    options.add_argument("--only", default="", metavar="TEXT", help="works whose name contains this; nothing is written")
+    options.add_argument("--only", default="", metavar="TEXT", help="works with this in their name; not written")
     options.add_argument("--libraries", nargs="+", choices=LIBRARIES, help="the libraries (default: all installed)")
     options.add_argument("--to", type=Path, default=HERE / "results", help="where the report goes")
     return options

@@ -5,9 +5,21 @@ A transformer, or layers of LSTM, with a way around every layer and a normalizat
     python examples/char_model.py --model transformer --norm layer --norm-place pre
     python examples/char_model.py --model lstm --norm none
     python examples/char_model.py --compare none,layer --lr 0.04 --steps 100 --batch-size 16
+    python examples/char_model.py --compare none,layer --model lstm --lr 1 --steps 100 --batch-size 16
 
-What the last one shows: at this learning rate, twenty times the default, the transformer without normalization
-diverges (344 bits per character); with LayerNorm before each part it learns (3.67). At small rates both learn alike.
+What LayerNorm does is let a large learning rate pass. Bits per character on the text kept apart, with seed 0; the last
+digit varies with the machine, and 6.7 is to know nothing but how many characters there are:
+
+    model        place  steps × pieces  learning rate  without  LayerNorm  RMSNorm
+    transformer  pre      100 × 16      0.04             344      3.66       3.63
+    transformer  post     100 × 16      0.04             344      4.71       4.71
+    LSTM         pre      100 × 16      1                 12.7    3.95
+    LSTM         pre      600 × 32      0.002 (default)    2.31   2.21
+    transformer  pre      100 × 16      0.01               3.30   3.38       3.39
+    transformer  pre      600 × 32      0.002 (default)    2.43   2.76
+
+The first three train with it and diverge without. Where the rate is small enough for both, a transformer of four blocks
+is better off without: the ways around its parts are enough to train it.
 """
 
 from __future__ import annotations

@@ -93,6 +93,8 @@ class MultiheadAttention(Module):
         if min(embed_dim, num_heads) < 1 or embed_dim % num_heads:
             raise ArgumentError("MultiheadAttention", got=f"embed_dim={embed_dim}, num_heads={num_heads}",
                                 wanted="numbers above 0, the second dividing the first")
+        if not 0 <= dropout <= 1:
+            raise ArgumentError("MultiheadAttention", got=f"dropout={dropout}", wanted="a probability, from 0 to 1")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
         self.dropout, self.batch_first, self.add_zero_attn = dropout, batch_first, add_zero_attn

@@ -9,6 +9,7 @@ import numpy as np
 from minigrad import functional as F
 from minigrad.backend import Device, parameter_dtype
 from minigrad.errors import ArgumentError, ShapeError
+from minigrad.functional.arguments import whole_number
 from minigrad.layers import init
 from minigrad.layers.module import Module
 from minigrad.modes import no_grad
@@ -68,6 +69,8 @@ class Embedding(Module):
                  sparse: bool = False, _weight: Any = None, _freeze: bool = False, device: str | Device | None = None,
                  dtype: Any = np.float32, generator: Generator | None = None) -> None:
         super().__init__()
+        num_embeddings = whole_number(num_embeddings, "Embedding", "num_embeddings", least=0)
+        embedding_dim = whole_number(embedding_dim, "Embedding", "embedding_dim", least=0)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ArgumentError("Embedding", got=f"padding_idx={padding_idx}",
                                 wanted=f"from {-num_embeddings} to {num_embeddings - 1}")

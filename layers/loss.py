@@ -79,7 +79,7 @@ class MSELoss(Module):
 
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
-        check_reduction(reduction, "MSELoss")
+        check_reduction(reduction, type(self).__name__)
         self.reduction = reduction
 
     def forward(self, input: Any, target: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigrad.arraylike import refuse_plain
 from minigrad.backend import Device, as_device, astype, transfer
 from minigrad.errors import ArgumentError, DtypeError, StateError
 from minigrad.layers.state import LoadedKeys, load_state, named_state
@@ -88,6 +89,9 @@ class Module:
             if self._hooks or self._pre_hooks:
                 return self._call_with_hooks(args, kwargs)
             return self.forward(*args, **kwargs)
+        except AttributeError as error:
+            refuse_plain("forward", error, (*args, *kwargs.values()))
+            raise
         finally:
             leave(token)
 

@@ -12,6 +12,7 @@ from minigrad import functional as F
 from minigrad import ops
 from minigrad.backend import Device, namespace, parameter_dtype
 from minigrad.errors import ArgumentError, ShapeError
+from minigrad.functional.arguments import whole_number
 from minigrad.layers import init
 from minigrad.layers.module import Module
 from minigrad.op import Traced, value
@@ -89,9 +90,9 @@ class _Recurrent(_Weights, _Step):
     def _build(self, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool, dropout: float,
                bidirectional: bool, proj_size: int, device: Any, dtype: Any, generator: Generator | None) -> None:
         name = type(self).__name__
-        if min(input_size, hidden_size, num_layers) < 1:
-            raise ArgumentError(name, wanted="at least 1 each",
-                                got=f"input_size={input_size}, hidden_size={hidden_size}, num_layers={num_layers}")
+        input_size = whole_number(input_size, name, "input_size")
+        hidden_size = whole_number(hidden_size, name, "hidden_size")
+        num_layers = whole_number(num_layers, name, "num_layers")
         if not 0 <= dropout <= 1:
             raise ArgumentError(name, got=f"dropout={dropout}", wanted="a probability, from 0 to 1")
         if not 0 <= proj_size < hidden_size:
@@ -293,7 +294,10 @@ class _Cell(_Weights, _Step):
 
     def _build(self, input_size: int, hidden_size: int, bias: bool, device: Any, dtype: Any,
                generator: Generator | None) -> None:
-        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        name = type(self).__name__
+        self.input_size = input_size = whole_number(input_size, name, "input_size", least=0)
+        self.hidden_size = hidden_size = whole_number(hidden_size, name, "hidden_size", least=0)
+        self.bias = bias
         wide = self.parts * hidden_size
         self._new("weight_ih", (wide, input_size), device, dtype)
         self._new("weight_hh", (wide, hidden_size), device, dtype)

@@ -2,7 +2,8 @@
 
 __version__ = "0.1.0"
 
-from minigrad import errors, kernels
+from minigrad import creation, errors, kernels, ops
+from minigrad.arraylike import takes_lists
 from minigrad.backend import Device
 from minigrad.creation import (
     arange,
@@ -136,5 +137,10 @@ from minigrad.ops.random import Generator, manual_seed
 from minigrad.recomputation import recompute
 from minigrad.tensor import Buffer, Parameter, Tensor
 from minigrad.threads import get_num_threads, set_num_threads
+
+for _module in (ops, creation):  # lists are welcome, as to NumPy's functions; operators and methods never meet any
+    for _name in _module.__all__:
+        if globals().get(_name) is getattr(_module, _name):
+            globals()[_name] = takes_lists(getattr(_module, _name), __name__, _name)
 
 keep_freed_memory()

@@ -12,6 +12,7 @@ from minigrad import ops
 from minigrad.backend import Device, as_device, namespace, transfer
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.ops.random import Generator, default_generator
+from minigrad.ops.shape import whole_number
 from minigrad.tensor import Tensor
 
 __all__ = ["arange", "asarray", "bernoulli", "empty", "empty_like", "eye", "from_dlpack", "full", "linspace",
@@ -163,6 +164,7 @@ def bernoulli(p: Tensor, generator: Generator | None = None) -> Tensor:
     ArgumentError
         A probability is outside [0, 1].
     """
+    p = asarray(p)
     if not bool(((p.data >= 0) & (p.data <= 1)).all()):
         raise ArgumentError("bernoulli", got="numbers outside [0, 1]", wanted="probabilities")
     stream, place = _stream(generator, p.device)
@@ -181,6 +183,7 @@ def multinomial(weights: Tensor, num_samples: int, replacement: bool = False,
     ArgumentError
         A weight is negative or not finite, all of a row are 0, or there are fewer than are asked for.
     """
+    weights = asarray(weights)
     w = weights.data
     xp = namespace(w)
     few = 0 if w.ndim == 0 else int((w > 0).sum(axis=-1).min()) if w.size else 0
@@ -207,7 +210,7 @@ def randint(low: int, high: int, shape: Shape, generator: Generator | None = Non
 
 def randperm(n: int, generator: Generator | None = None) -> Tensor:
     """The numbers 0 to n − 1 in random order (int64)."""
-    return Tensor((generator or default_generator).stream().permutation(n))
+    return Tensor((generator or default_generator).stream().permutation(whole_number(n, "randperm", "n", least=0)))
 
 
 def from_dlpack(x: Any) -> Tensor:

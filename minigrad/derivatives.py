@@ -7,7 +7,7 @@ from typing import Any
 
 from minigrad import ops
 from minigrad.backend import namespace
-from minigrad.engine import grad
+from minigrad.engine import check_tensors, grad, leaves_of, outputs_of
 from minigrad.errors import GraphError, ShapeError
 from minigrad.modes import enable_grad
 from minigrad.op import value
@@ -15,12 +15,6 @@ from minigrad.op import value
 __all__ = ["hessian", "hvp", "jacobian"]
 
 Function = Callable[..., Any]
-
-
-def _leaves(inputs: Any) -> tuple[Any, ...]:
-    """Tensors to differentiate with respect to: those that require a gradient, and copies of the others that do."""
-    given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-    return tuple(x if x.requires_grad else x.detach().requires_grad_() for x in given)
 
 
 def _rows(y: Any, xs: tuple[Any, ...], create_graph: bool) -> tuple[Any, ...]:
@@ -60,7 +54,8 @@ def jacobian(function: Function, inputs: Any, create_graph: bool = False) -> Any
     -------
     Tensor of shape (*output's, *input's), or tuples of them
         One for each input, if they were a tuple; one of those for each output, if they are a tuple. 0 where an output
-        does not depend on an input.
+        does not depend on an input. What the function knows of `inputs` by another way than its arguments is held
+        constant, as in torch.autograd.functional.
 
     Examples
     --------
@@ -70,8 +65,12 @@ def jacobian(function: Function, inputs: Any, create_graph: bool = False) -> Any
     Tensor([[2., 0.],
             [0., 4.]], float32)
     """
-    xs = _leaves(inputs)
-    outputs = function(*xs)
+    return _jacobian(function, inputs, create_graph, "jacobian")
+
+
+def _jacobian(function: Function, inputs: Any, create_graph: bool, where: str) -> Any:
+    xs = leaves_of(inputs, create_graph, where)
+    outputs = outputs_of(function, xs, where)
     several = isinstance(outputs, (tuple, list))
     ys = tuple(outputs) if several else (outputs,)
     found = tuple(_rows(y, xs, create_graph) for y in ys)
@@ -120,13 +119,13 @@ def hessian(function: Function, inputs: Any, create_graph: bool = False) -> Any:
     single = not isinstance(inputs, (tuple, list))
 
     def gradient(*xs: Any) -> tuple[Any, ...]:
-        y = _scalar("hessian", function(*xs))
+        y = _scalar("hessian", outputs_of(function, xs, "hessian"))
         if not y.requires_grad:
             return tuple(x.zeros_like() for x in xs)
         found = grad(y, xs, create_graph=True, allow_unused=True)
         return tuple(x.zeros_like() if g is None else g for x, g in zip(xs, found))
 
-    found = jacobian(gradient, (inputs,) if single else tuple(inputs), create_graph)
+    found = _jacobian(gradient, (inputs,) if single else tuple(inputs), create_graph, "hessian")
     return found[0][0] if single else found
 
 
@@ -160,12 +159,13 @@ def hvp(function: Function, inputs: Any, v: Any, create_graph: bool = False) -> 
     >>> minigrad.hvp(lambda x: (x * x * x).sum(), Tensor([1.0, 2.0]), Tensor([1.0, 10.0]))[1]
     Tensor([  6., 120.], float32)
     """
-    xs = _leaves(inputs)
+    xs = leaves_of(inputs, create_graph, "hvp")
     vs = tuple(v) if isinstance(v, (tuple, list)) else (v,)
+    check_tensors(vs, "hvp", "vector", arrays=True)
     if [tuple(x.shape) for x in xs] != [tuple(u.shape) for u in vs]:
         raise ShapeError("hvp", got=f"vectors of shapes {[tuple(u.shape) for u in vs]}",
                          wanted=f"those of the inputs, {[tuple(x.shape) for x in xs]}")
-    output = function(*xs)
+    output = outputs_of(function, xs, "hvp")
     y = _scalar("hvp", output)
     if not y.requires_grad:
         raise GraphError("hvp", got="an output that depends on no input", wanted="one that does")

@@ -53,7 +53,8 @@ def _check_saved(node: Node) -> None:
     """Refuse to differentiate with arrays that were freed, or changed in place after they were saved."""
     if node.saved is RELEASED:
         raise GraphError(_place(node), got="a graph whose saved arrays an earlier backward has freed",
-                         wanted="them still held", hint="Pass retain_graph=True to the earlier call")
+                         wanted="them still held",
+                         hint="Pass retain_graph=True to the earlier call; one that failed has freed a part, too")
     for (kind, i, _), array in zip(node.op.keeps, node.saved):
         if is_array(array) and written(array) > node.seq:
             raise GraphError(
@@ -330,7 +331,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
         raise GraphError("grad", got="no outputs", wanted="at least one")
     if len(seeds) != len(ys):
         raise ShapeError("grad", got=f"{len(seeds)} grad_outputs", wanted=f"one for each of {len(ys)} outputs")
-    _check_inputs(xs, "grad")
+    check_tensors(xs, "grad")
     for i, x in enumerate(xs):
         if not x.requires_grad:
             raise GraphError("grad", got=f"input {i} of shape {x.shape}, which does not require a gradient",
@@ -360,10 +361,12 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
         return tuple([None if g is None else _result(x, g, create_graph, owners) for x, g in zip(xs, found)])
 
 
-def _check_inputs(xs: tuple[Any, ...], where: str) -> None:
+def check_tensors(xs: tuple[Any, ...], where: str, what: str = "input", arrays: bool = False) -> None:
+    """Refuse what is no Tensor, nor with `arrays` an array."""
     for i, x in enumerate(xs):
-        if not _is_tensor(x):
-            raise DtypeError(where, got=f"input {i} of type {type(x).__name__}", wanted="a Tensor")
+        if not _is_tensor(x) and not (arrays and is_array(x)):
+            raise DtypeError(where, got=f"{what} {i} of type {type(x).__name__}",
+                             wanted="a Tensor or an array" if arrays else "a Tensor")
 
 
 def _check_used(xs: tuple[Any, ...], used: list[bool]) -> None:
@@ -373,19 +376,21 @@ def _check_used(xs: tuple[Any, ...], used: list[bool]) -> None:
                              wanted="inputs that were used", hint="allow_unused=True gives None for it")
 
 
-def _outputs(function: Callable[..., Any], xs: tuple[Any, ...]) -> Any:
-    """What a function returns, recorded even inside no_grad(): a derivative was asked for."""
+def outputs_of(function: Callable[..., Any], xs: tuple[Any, ...], where: str) -> Any:
+    """What a function returns, one Tensor or several, recorded even inside no_grad(): a derivative was asked for."""
     with switch(recording=True):
-        return function(*xs)
+        found = function(*xs)
+    check_tensors(_as_tuple(found), where, "output")
+    return found
 
 
-def _leaves(inputs: Any, create_graph: bool, where: str) -> tuple[Any, ...]:
+def leaves_of(inputs: Any, create_graph: bool, where: str) -> tuple[Any, ...]:
     """A Tensor of its own for each input: what else the function sees of them, by closure or twice, is constant.
 
     With `create_graph` they stay connected to the inputs.
     """
     xs = _as_tuple(inputs)
-    _check_inputs(xs, where)
+    check_tensors(xs, where)
     with switch(recording=True):
         return tuple([x.reshape(x.shape) if create_graph and x.requires_grad else x.detach().requires_grad_()
                       for x in xs])
@@ -411,13 +416,13 @@ def vjp(function: Callable[..., Any], inputs: Any, cotangents: Any = None,
         An input without influence has the product 0. What the function knows of `inputs` by another way than its
         arguments is held constant, as in torch.autograd.functional.
     """
-    xs = _leaves(inputs, create_graph, "vjp")
-    outputs = _outputs(function, xs)
+    xs = leaves_of(inputs, create_graph, "vjp")
+    outputs = outputs_of(function, xs, "vjp")
     ys = _as_tuple(outputs)
     us = (None,) * len(ys) if cotangents is None else _as_tuple(cotangents)
     if len(us) != len(ys):
         raise ShapeError("vjp", got=f"{len(us)} cotangents", wanted=f"one for each of {len(ys)} outputs")
-    live = [(y, u) for y, u in zip(ys, us) if isinstance(y, Traced) and y.requires_grad]
+    live = [(y, u) for y, u in zip(ys, us) if y.requires_grad]
     found: tuple[Any, ...] = (None,) * len(xs)
     if live:
         found = grad([y for y, _ in live], xs, [u for _, u in live], create_graph, allow_unused=True)
@@ -444,11 +449,12 @@ def jvp(function: Callable[..., Any], inputs: Any, tangents: Any, create_graph: 
     -------
     outputs, products : each as `function` returns them
     """
-    xs, vs = _leaves(inputs, create_graph, "jvp"), _as_tuple(tangents)
+    xs, vs = leaves_of(inputs, create_graph, "jvp"), _as_tuple(tangents)
+    check_tensors(vs, "jvp", "tangent", arrays=True)
     if [tuple(x.shape) for x in xs] != [tuple(v.shape) for v in vs]:
         raise ShapeError("jvp", got=f"tangents of shapes {[tuple(v.shape) for v in vs]}",
                          wanted=f"those of the inputs, {[tuple(x.shape) for x in xs]}")
-    outputs = _outputs(function, xs)
+    outputs = outputs_of(function, xs, "jvp")
     ys = _as_tuple(outputs)
     live = [i for i, y in enumerate(ys) if y.requires_grad]
     dummies = {i: ys[i].zeros_like().requires_grad_() for i in live}

@@ -31,7 +31,7 @@ from minigrad.modes import STEP, Mode, current, enter, leave, switch
 from minigrad.versions import tick
 
 __all__ = ["Op", "Traced", "apply", "apply2", "describe", "inputs", "operand", "outputs", "refuse", "restore",
-           "returned", "step", "sum_to", "total", "value"]
+           "returned", "step", "sum_to", "total", "translate", "value"]
 
 ndarray = np.ndarray
 new = object.__new__
@@ -387,6 +387,11 @@ def refuse(op: Op, ins: Any, error: Exception, phase: str = "") -> None:
     if len(places) > 1:
         raise DeviceError(f"{phase}{op.name}", got=f"arrays on {' and '.join(sorted(places))}",
                           wanted="all on one device", hint="Move them with .to(device)") from error
+    translate(f"{phase}{op!r}", got, error)
+
+
+def translate(where: str, got: str, error: Exception) -> None:
+    """Raise our error for what NumPy raised, with its text as the hint, if there is one of the kind."""
     for theirs, ours in _ERRORS.items():
         if isinstance(error, theirs):
-            raise ours(f"{phase}{op!r}", got=got, hint=str(error)) from error
+            raise ours(where, got=got, hint=str(error)) from error

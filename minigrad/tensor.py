@@ -25,6 +25,7 @@ from minigrad.errors import ArgumentError, DtypeError, GraphError, ShapeError
 from minigrad.graph import Retained, hooks, node_of
 from minigrad.methods import Methods
 from minigrad.op import Traced
+from minigrad.ops.shape import broadcasts_to
 from minigrad.versions import wrote
 
 __all__ = ["Buffer", "Parameter", "Tensor"]
@@ -324,6 +325,11 @@ class Tensor(Methods, Traced):
             Record the backward pass, so that gradients can be differentiated again.
         retain_graph : bool, optional
             Keep what the graph has saved, for another backward. The default is `create_graph`.
+
+        Notes
+        -----
+        A call that fails changes no `.grad`, but without `retain_graph` has freed the part of the graph that it came
+        through: compute the output anew.
         """
         engine.backward(self, gradient, create_graph, retain_graph)
 
@@ -380,11 +386,7 @@ class Tensor(Methods, Traced):
                              wanted="bool, integers or floating point")
         if isinstance(self.data, np.ndarray) and not self.data.flags.writeable:
             raise GraphError("assign", got="read-only memory", wanted="an array that can be written to")
-        try:
-            fits = np.broadcast_shapes(array.shape, self.shape) == self.shape
-        except ValueError:
-            fits = False
-        if not fits:
+        if not broadcasts_to(array.shape, self.shape):
             raise ShapeError("assign", got=f"shape {tuple(array.shape)}", wanted=f"one that broadcasts to {self.shape}")
         self.data[...] = array if array.ndim == 0 else transfer(array, self.device)
         wrote(self.data)

@@ -6,7 +6,7 @@ import torch
 import minigrad
 from minigrad import Tensor
 
-TOLERANCE = 1e-7  # relative to the largest element
+TOLERANCE = 1e-7  # relative to the largest element, or to 1e-6 where all are smaller: rounding of what should be 0
 
 
 def draw(*shape, seed=0):
@@ -37,10 +37,12 @@ def close(ours, theirs, what):
     assert np.array_equal(np.isfinite(a), np.isfinite(b)), what
     if b.dtype.kind != "f":
         np.testing.assert_array_equal(a, b, err_msg=what)
-        return
+        return 0.0
     np.testing.assert_array_equal(a[~np.isfinite(a)], b[~np.isfinite(b)], err_msg=what)
     a, b = a[np.isfinite(a)], b[np.isfinite(b)]
-    assert np.max(np.abs(a - b), initial=0) <= TOLERANCE * max(np.max(np.abs(b), initial=0), 1e-8), what
+    difference, scale = float(np.max(np.abs(a - b), initial=0)), max(float(np.max(np.abs(b), initial=0)), 1e-6)
+    assert difference <= TOLERANCE * scale, what
+    return difference / scale
 
 
 def gradients(grad, outputs, leaves, tensor, seed):
@@ -55,7 +57,8 @@ def gradients(grad, outputs, leaves, tensor, seed):
 def agree(ours, theirs, arrays, parameters=((), ()), orders=2, layout=None):
     """Assert that both functions give the same for these arrays, and the same derivatives.
 
-    Derivatives are with respect to floating-point arrays and to further leaves, `parameters` = (ours, torch's).
+    Derivatives are with respect to floating-point arrays and to further leaves, `parameters` = (ours, torch's). Gives
+    the relative errors: of the results, and of the derivatives order by order.
     """
     arrays = [np.asarray(a) if layout is None else layout(np.asarray(a)) for a in arrays]
     copies = [a.copy() for a in arrays]
@@ -63,8 +66,7 @@ def agree(ours, theirs, arrays, parameters=((), ()), orders=2, layout=None):
     wanted = [torch.from_numpy(a).requires_grad_(a.dtype.kind == "f") for a in arrays]
     found, expected = flat(ours(*mine)), flat(theirs(*wanted))
     assert len(found) == len(expected)
-    for i, (y, z) in enumerate(zip(found, expected)):
-        close(y, z, f"output {i}")
+    errors = [max([close(y, z, f"output {i}") for i, (y, z) in enumerate(zip(found, expected))], default=0.0)]
     for a, before in zip(arrays, copies):
         np.testing.assert_array_equal(a, before)
     my_leaves = [*(x for x in mine if x.requires_grad), *parameters[0]]
@@ -73,9 +75,33 @@ def agree(ours, theirs, arrays, parameters=((), ()), orders=2, layout=None):
         found = gradients(minigrad.grad, found, my_leaves, Tensor, order)
         expected = gradients(torch.autograd.grad, expected, leaves, torch.tensor, order)
         scale = max([1e-6, *(float(g.detach().abs().nan_to_num(0, 0, 0).max()) for g in expected if g.numel())])
+        errors.append(0.0)
         for i, (g, h) in enumerate(zip(found, expected)):
             if order == 1:
-                close(g, h, f"gradient of leaf {i}")
+                error = close(g, h, f"gradient of leaf {i}")
             else:
-                difference = np.abs(g.numpy() - h.numpy(force=True))
-                assert np.max(difference, initial=0) <= TOLERANCE * scale, f"order {order}, leaf {i}"
+                error = float(np.max(np.abs(g.numpy() - h.numpy(force=True)), initial=0)) / scale
+                assert error <= TOLERANCE, f"order {order}, leaf {i}"
+            errors[-1] = max(errors[-1], error)
+    return errors
+
+
+def agree_row(row):
+    """`agree` for a row of `layer_cases`, whose torch counterpart has the same arguments, and for layers its values."""
+    name = row.like or row.name
+    args, options = row.arguments(torch.nn, torch.tensor)
+    if not row.is_layer:
+        theirs = getattr(torch.nn.functional, name)
+        mine, given = row.arguments(None, lambda a: a)
+        ours = getattr(minigrad.functional, row.name)
+        return agree(lambda *xs: ours(*xs, *mine, **given), lambda *xs: theirs(*xs, *args, **options), row.draw(),
+                     orders=row.order)
+    layer, theirs = row.made(), getattr(torch.nn, name)(*args, **options).double()
+    theirs.load_state_dict({k: torch.tensor(v.numpy()) for k, v in layer.state_dict().items()})
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        return agree(layer, theirs, row.draw(), (list(layer.parameters()), list(theirs.parameters())), row.order)
+
+
+def same(ours, theirs, *arrays, orders=2):
+    """`agree` for arrays given one by one."""
+    agree(ours, theirs, arrays, orders=orders)

@@ -24,6 +24,7 @@ ORDER = (
     "minigrad.versions",
     "minigrad.graph",
     "minigrad.op",
+    "minigrad.arraylike",
     "minigrad.kernels.registry",
     "minigrad.ops",
     "minigrad.kernels",

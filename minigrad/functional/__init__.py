@@ -3,6 +3,7 @@
 They take Tensors or arrays, and are pure. Where one differs from torch's on purpose, its docstring says so.
 """
 
+from minigrad.arraylike import takes_arrays
 from minigrad.functional.activation import (
     elu,
     gelu,
@@ -66,3 +67,6 @@ __all__ = [
     "mse_loss", "nll_loss", "normalize", "one_hot", "pad", "relu", "relu6", "rms_norm", "scaled_dot_product_attention",
     "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh", "unfold",
 ]
+
+for _name in __all__:  # a list in place of a Tensor is refused by the function's name
+    globals()[_name] = takes_arrays(globals()[_name], __name__, _name)

@@ -7,30 +7,15 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from minigrad import ops
-from minigrad.errors import ArgumentError, DtypeError, ShapeError
+from minigrad.errors import ArgumentError, ShapeError
 from minigrad.op import value as array_of
+from minigrad.ops.shape import broadcasts_to, whole_number
 
-__all__ = ["batched", "check_reduction", "paddings", "per_axis", "reduced", "same_shape", "whole_number"]
-
-
-def whole_number(value: Any, where: str, name: str, least: int = 1) -> int:
-    """`value` as a Python int; NumPy's integers are whole numbers too.
-
-    Raises
-    ------
-    DtypeError
-        Not a whole number.
-    ArgumentError
-        Below `least`.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise DtypeError(where, got=f"{name}={value!r}", wanted="a whole number") from None
-    if number < least:
-        raise ArgumentError(where, got=f"{name}={number}", wanted=f"at least {least}")
-    return number
+__all__ = ["batched", "check_reduction", "paddings", "per_axis", "reduced", "same_shape", "weight_fits",
+           "whole_number"]
 
 
 def per_axis(given: int | Sequence[int], axes: int, where: str, name: str) -> tuple[int, ...]:
@@ -105,6 +90,13 @@ def same_shape(where: str, input: Any, target: Any) -> None:
     """Refuse a target of another shape. (torch broadcasts, which turns (N, 1) against (N,) into N² losses.)"""
     if tuple(input.shape) != tuple(target.shape):
         raise ShapeError(where, got=f"input {tuple(input.shape)}, target {tuple(target.shape)}", wanted="equal shapes")
+
+
+def weight_fits(where: str, name: str, weight: Any, input: Any) -> None:
+    """Refuse a weight of elements that does not broadcast to the input's shape, or would make more of them."""
+    if not broadcasts_to(np.shape(array_of(weight)), tuple(input.shape)):
+        raise ShapeError(where, got=f"{name} {np.shape(array_of(weight))}, input {tuple(input.shape)}",
+                         wanted=f"a {name} that broadcasts to the input's shape")
 
 
 def check_reduction(reduction: str, where: str) -> None:

@@ -52,8 +52,13 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm:
         raise ArgumentError("embedding", got=f"padding_idx={padding_idx}", wanted=f"from {-rows} to {rows - 1}")
     indices = as_array(value(input))
     xp = namespace(indices)
-    if indices.dtype.kind in "iu" and indices.size and int(xp.min(indices)) < 0:
-        raise ShapeError("embedding", got=f"index {int(xp.min(indices))}", wanted=f"indices from 0 to {rows - 1}")
+    if indices.dtype.kind not in "iu" and indices.size:
+        raise DtypeError("embedding", got=f"indices of dtype {indices.dtype}", wanted="integers")
+    if indices.size:
+        low, high = int(xp.min(indices)), int(xp.max(indices))
+        if low < 0 or high >= rows:
+            raise ShapeError("embedding", got=f"index {low if low < 0 else high}",
+                             wanted=f"indices from 0 to {rows - 1}")
     y = ops.take(weight, input, 0)
     if max_norm is not None:
         length = ops.norm(ops.stop_gradient(y), norm_type, -1, keepdims=True)
@@ -99,5 +104,5 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
 
 
 def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> Any:
-    """x / max(‖x‖ₚ, eps) along `dim`: vectors of length 1."""
-    return input / ops.clip(ops.norm(input, p, dim, keepdims=True), min=eps)
+    """x / max(‖x‖ₚ, eps) along `dim`, an axis or several, () for all: vectors of length 1."""
+    return input / ops.clip(ops.norm(input, p, None if dim == () else dim, keepdims=True), min=eps)

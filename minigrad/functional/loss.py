@@ -46,23 +46,29 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, ignore_index: int
     if input.ndim == 0:
         raise ShapeError("cross_entropy", got="input ()", wanted="(C,), (N, C) or (N, C, …)")
     classes = input.shape[1] if input.ndim > 1 else input.shape[0]
+    if classes == 0:
+        raise ShapeError("cross_entropy", got=f"input {tuple(input.shape)}", wanted="at least one class")
     if value(weight) is not None and tuple(weight.shape) != (classes,):
         raise ShapeError("cross_entropy", got=f"weight {tuple(weight.shape)}", wanted=f"({classes},)")
     single = input.ndim == 1
     if single:
         input, target = ops.expand_dims(input, 0), ops.expand_dims(target, 0)
     if tuple(target.shape) == tuple(input.shape):
-        q = _from_probabilities(input, target, value(weight), reduction, label_smoothing)
+        if ignore_index >= 0:
+            raise ArgumentError("cross_entropy", got=f"probabilities and ignore_index={ignore_index}",
+                                wanted="ignore_index with integer targets alone")
+        q, counts = _from_probabilities(input, target, value(weight), reduction, label_smoothing)
     else:
-        q = _from_classes(input, value(target), value(weight), ignore_index, reduction, label_smoothing)
+        q, counts = _from_classes(input, value(target), value(weight), ignore_index, reduction, label_smoothing)
     losses = ops.cross_entropy(input, q, reduction != "none")
-    if reduction == "mean" and not value(input).size:
-        return losses * math.nan  # the mean of nothing, as in torch
+    if reduction == "mean" and not counts:
+        return losses + math.nan  # the mean of nothing; its gradient is 0, as in torch
     return ops.squeeze(losses, 0) if single and reduction == "none" else losses
 
 
-def _from_probabilities(x: Any, target: Any, weight: Any, reduction: str, smoothing: float) -> Any:
-    """The coefficients q of `ops.cross_entropy`, from target probabilities."""
+def _from_probabilities(x: Any, target: Any, weight: Any, reduction: str,
+                        smoothing: float) -> tuple[Any, bool]:
+    """The coefficients q of `ops.cross_entropy`, from target probabilities; and whether there are any."""
     if value(target).dtype.kind != "f":
         raise DtypeError("cross_entropy", got=f"target of dtype {target.dtype} and the input's shape",
                          wanted="floating point probabilities")
@@ -70,8 +76,8 @@ def _from_probabilities(x: Any, target: Any, weight: Any, reduction: str, smooth
     q = target * (1 - smoothing) + smoothing / classes if smoothing else target
     if weight is not None:
         q = q * namespace(weight).reshape(weight, (classes,) + (1,) * (x.ndim - 2))
-    examples = value(x).size // max(classes, 1)
-    return q * (1 / max(examples, 1)) if reduction == "mean" else q
+    examples = value(x).size // classes
+    return (q * (1 / max(examples, 1)) if reduction == "mean" else q), examples > 0
 
 
 def _counted(target: Any, classes: int, ignore_index: int, where: str) -> Any:
@@ -86,8 +92,12 @@ def _counted(target: Any, classes: int, ignore_index: int, where: str) -> Any:
     return counted
 
 
-def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Any:
-    """The coefficients q of `ops.cross_entropy`, from target classes: their weight where the class is, else 0."""
+def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str,
+                  smoothing: float) -> tuple[Any, bool]:
+    """The coefficients q of `ops.cross_entropy`, from target classes: their weight where the class is, else 0.
+
+    Of a mean, they are divided by the sum of the weights. Also says whether any target counts.
+    """
     classes = x.shape[1]
     if tuple(target.shape) != (x.shape[0], *x.shape[2:]):
         raise ShapeError("cross_entropy", got=f"input {tuple(x.shape)}, target {tuple(target.shape)}",
@@ -101,13 +111,14 @@ def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction
     spread = xp.ones(along, dtype=dtype) if weight is None else astype(xp.reshape(weight, along), dtype)
     if weight is not None:
         q = q * spread
-    divisor = xp.sum(q) if reduction == "mean" else None
+    counts = reduction != "mean" or bool(counted.any())
+    divisor = xp.sum(q) if reduction == "mean" and counts else None
     if smoothing:
         q = q * (1 - smoothing) + xp.expand_dims(astype(counted, dtype), axis=1) * (spread * (smoothing / classes))
     if divisor is None:
-        return q
+        return q, counts
     with np.errstate(invalid="ignore", divide="ignore"):
-        return q / divisor  # 0/0 where nothing counts: the mean of nothing is NaN, as in torch
+        return q / divisor, counts  # 0/0 where all that count have the weight 0: NaN, as in torch
 
 
 def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
@@ -131,13 +142,14 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     """
     check_reduction(reduction, "nll_loss")
     target = value(target) if isinstance(target, Traced) or is_array(target) else as_array(target)
+    wanted = (*input.shape[:1], *input.shape[2:]) if input.ndim > 1 else ()
+    if input.ndim == 0 or tuple(target.shape) != wanted:
+        raise ShapeError("nll_loss", got=f"input {tuple(input.shape)}, target {tuple(target.shape)}",
+                         wanted="input (C,), (N, C) or (N, C, …) and target (), (N,) or (N, …)")
     single = input.ndim == 1
     x = ops.expand_dims(input, 0) if single else input
     if single:
-        target = namespace(target).reshape(target, (1, *target.shape))
-    if x.ndim < 2 or tuple(target.shape) != (x.shape[0], *x.shape[2:]):
-        raise ShapeError("nll_loss", got=f"input {tuple(input.shape)}, target {tuple(target.shape)}",
-                         wanted="input (C,), (N, C) or (N, C, …) and target (), (N,) or (N, …)")
+        target = namespace(target).reshape(target, (1,))
     classes = x.shape[1]
     if value(weight) is not None and tuple(weight.shape) != (classes,):
         raise ShapeError("nll_loss", got=f"weight {tuple(weight.shape)}", wanted=f"({classes},)")
@@ -155,4 +167,6 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     if reduction == "sum":
         return ops.sum(losses)
     total = xp.sum(share)
-    return ops.sum(losses) * (1 / total if total else math.nan)  # the mean of nothing is NaN, as in torch
+    if total or bool(counted.any()):
+        return ops.sum(losses) * (1 / total if total else math.nan)
+    return ops.sum(losses) + math.nan  # the mean of nothing; its gradient is 0, as in torch

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigrad import ops
-from minigrad.errors import ArgumentError
+from minigrad.errors import ArgumentError, ShapeError
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "rms_norm"]
 
@@ -40,12 +40,21 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
     ShapeError
         A shape does not fit, or training with one value per channel.
     """
+    _fit("batch_norm", input, running_mean=running_mean, running_var=running_var)
     if training:
         return ops.batch_norm(input, weight, bias, eps, mask, activation)[0]
     if running_mean is None or running_var is None:
         raise ArgumentError("batch_norm", got="training=False without running statistics",
                             wanted="running_mean and running_var, or training=True")
     return ops.batch_norm_inference(input, running_mean, running_var, weight, bias, eps, mask, activation)
+
+
+def _fit(where: str, input: Any, **statistics: Any) -> None:
+    """Refuse running statistics of another length than the channels, used or not."""
+    for name, given in statistics.items():
+        if given is not None and input.ndim > 1 and tuple(given.shape) != (input.shape[1],):
+            raise ShapeError(where, got=f"{name} {tuple(given.shape)} for input {tuple(input.shape)}",
+                             wanted=f"({input.shape[1]},)")
 
 
 def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
@@ -72,6 +81,7 @@ def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None,
     ShapeError
         A shape does not fit, or a channel has one value per example and its statistics are wanted.
     """
+    _fit("instance_norm", input, running_mean=running_mean, running_var=running_var)
     if use_input_stats:
         return ops.instance_norm(input, weight, bias, eps)[0]
     if running_mean is None or running_var is None:

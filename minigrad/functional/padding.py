@@ -42,11 +42,13 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
     if limits and any(w > n for pair, n in zip(full, limits) for w in pair):
         raise ShapeError("pad", got=f"pad={tuple(pad)}, mode={mode!r}, input {tuple(input.shape)}",
                          wanted="less padding than there are elements to repeat")
-    # A negative width takes elements away first, as torch does.
-    kept = tuple(slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(full, input.shape))
-    if any(s.stop < s.start for s in kept):
+    wide = tuple((max(b, 0), max(a, 0)) for b, a in full)
+    if any(max(-b, 0) + max(-a, 0) > n for n, (b, a) in zip(input.shape, full)):
         raise ShapeError("pad", got=f"pad={tuple(pad)}, input {tuple(input.shape)}",
                          wanted="a length of 0 or more left")
+    mirror = mode == "reflect"  # elements that a negative width takes away are still mirrored, as in torch
+    if mirror and input.ndim:
+        input = ops.pad(input, wide, MODES[mode])
+    kept = tuple(slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(input.shape, full))
     x = input[kept] if any(w < 0 for pair in full for w in pair) else input
-    wide = tuple((max(b, 0), max(a, 0)) for b, a in full)
-    return ops.pad(x, wide, MODES[mode], 0.0 if value is None else value) if input.ndim else input
+    return x if mirror or not input.ndim else ops.pad(x, wide, MODES[mode], 0.0 if value is None else value)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops
-from minigrad.errors import ArgumentError
+from minigrad.errors import ArgumentError, ShapeError
 from minigrad.functional.arguments import batched, per_axis
 from minigrad.op import Traced, value
 
@@ -46,13 +46,17 @@ def _averaged(axes: int, input: Any, kernel_size: Size, stride: Size | None, pad
     return ops.squeeze(y, 0) if added else y
 
 
-def _adapted(axes: int, input: Any, output_size: int | Sequence[int | None] | None) -> Any:
+def _adapted(axes: int, input: Any, output_size: int | Sequence[int | None]) -> Any:
     where = f"adaptive_avg_pool{axes}d"
     x, added = batched(input, axes, where)
     given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * axes
     sizes: tuple[Any, ...] = tuple(n if m is None else m for n, m in zip(x.shape[2:], given))
-    if len(given) != axes or not all(isinstance(m, (int, np.integer)) and m >= 0 for m in sizes):
-        raise ArgumentError(where, got=f"output_size={output_size!r}", wanted="whole numbers of 0 or more")
+    whole = all(isinstance(m, (int, np.integer)) and m >= 0 for m in sizes)
+    if output_size is None or len(given) != axes or not whole:
+        raise ArgumentError(where, got=f"output_size={output_size!r}",
+                            wanted=f"a whole number of 0 or more, or {axes} of them or None")
+    if 0 in x.shape[2:]:
+        raise ShapeError(where, got=f"input {tuple(input.shape)}", wanted="spatial axes of length 1 or more")
     if sizes == (1,) * axes:
         x, sizes = ops.mean(x, tuple(range(2, axes + 2)), keepdims=True), ()
     for axis, count in enumerate(sizes, start=2):
@@ -135,12 +139,12 @@ def avg_pool3d(input: Any, kernel_size: Size, stride: Size | None = None, paddin
     return _averaged(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-def adaptive_avg_pool1d(input: Any, output_size: int | Sequence[int | None] | None) -> Any:
+def adaptive_avg_pool1d(input: Any, output_size: int | Sequence[int | None]) -> Any:
     """Means over windows that divide (N, C, L) or (C, L) evenly: see `adaptive_avg_pool2d`."""
     return _adapted(1, input, output_size)
 
 
-def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | None) -> Any:
+def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None]) -> Any:
     """Means over windows that divide the input as evenly as whole numbers allow; output size 1 is the global average.
 
     Window i of an axis covers ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉ of its n elements, as in torch. One axis is averaged after the
@@ -155,7 +159,7 @@ def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | No
     return _adapted(2, input, output_size)
 
 
-def adaptive_avg_pool3d(input: Any, output_size: int | Sequence[int | None] | None) -> Any:
+def adaptive_avg_pool3d(input: Any, output_size: int | Sequence[int | None]) -> Any:
     """Means over windows that divide (N, C, D, H, W) or (C, D, H, W) evenly: see `adaptive_avg_pool2d`."""
     return _adapted(3, input, output_size)
 

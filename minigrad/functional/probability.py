@@ -6,7 +6,7 @@ from typing import Any
 
 from minigrad import ops
 from minigrad.errors import ArgumentError
-from minigrad.functional.arguments import check_reduction, reduced, same_shape
+from minigrad.functional.arguments import check_reduction, reduced, same_shape, weight_fits
 from minigrad.op import value
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"]
@@ -25,12 +25,14 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     Raises
     ------
     ShapeError
-        The shapes differ.
+        The shapes differ, or the weight does not fit them.
     ArgumentError
         An input is no probability.
     """
     check_reduction(reduction, "binary_cross_entropy")
     same_shape("binary_cross_entropy", input, target)
+    if weight is not None:
+        weight_fits("binary_cross_entropy", "weight", weight, input)
     array = value(input)
     if not bool(((array >= 0) & (array <= 1)).all()):
         raise ArgumentError("binary_cross_entropy", got=f"inputs from {array.min()} to {array.max()}",
@@ -51,10 +53,13 @@ def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None
     Raises
     ------
     ShapeError
-        The shapes differ.
+        The shapes differ, or a weight does not fit them.
     """
     check_reduction(reduction, "binary_cross_entropy_with_logits")
     same_shape("binary_cross_entropy_with_logits", input, target)
+    for name, given in (("weight", weight), ("pos_weight", pos_weight)):
+        if given is not None:
+            weight_fits("binary_cross_entropy_with_logits", name, given, input)
     log_likelihood = ops.logsigmoid(input)
     if pos_weight is not None:
         log_likelihood = log_likelihood * (1 + (pos_weight - 1) * target)

@@ -299,9 +299,11 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
 
 def softmax(x: Any, axis: int = -1) -> Any:
     """e^x / Σ e^x along `axis`."""
-    return apply(Softmax(normalize_axes((axis,), x.ndim, "softmax")[0]), x)
+    (axis,) = normalize_axes((axis,), x.ndim, "softmax")
+    return apply(Softmax(axis), x) if x.shape[axis] else x * 1.0
 
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
     """ln softmax along `axis`, without forming the softmax."""
-    return apply(LogSoftmax(normalize_axes((axis,), x.ndim, "log_softmax")[0]), x)
+    (axis,) = normalize_axes((axis,), x.ndim, "log_softmax")
+    return apply(LogSoftmax(axis), x) if x.shape[axis] else x * 1.0

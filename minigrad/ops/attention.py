@@ -63,14 +63,19 @@ def scores(q, k, mask, scale):
     found = xp.matmul(widened(q), xp.matrix_transpose(widened(k))) * scale
     if mask is None:
         return found
-    return xp.where(mask, found, -float("inf")) if mask.dtype.kind == "b" else found + mask
+    masked = xp.where(mask, found, -float("inf")) if mask.dtype.kind == "b" else found + mask
+    if masked.shape != found.shape:
+        raise ShapeError("attention", got=f"mask {tuple(mask.shape)} for scores {tuple(found.shape)}",
+                         wanted="a mask that broadcasts to the scores")
+    return masked
 
 
 @step
 def softmax(x):
     """The softmax of each row; 0 for a row of only −∞."""
     xp = namespace(x)
-    e = xp.exp(x - finite(xp.max(stop_gradient(x), axis=-1, keepdims=True)))
+    largest = xp.max if x.shape[-1] else xp.sum  # without any key there is no largest score
+    e = xp.exp(x - finite(largest(stop_gradient(x), axis=-1, keepdims=True)))
     total = xp.sum(e, axis=-1, keepdims=True)
     return e / xp.where(total == 0, 1.0, total)
 

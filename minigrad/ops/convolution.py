@@ -22,7 +22,7 @@ from minigrad.ops.rearrange import pad
 from minigrad.ops.reduction import sum
 from minigrad.ops.shape import reshape
 
-__all__ = ["convolution", "convolution_transpose", "fold", "output_length", "unfold", "windows"]
+__all__ = ["convolution", "convolution_transpose", "fold", "unfold"]
 
 
 def output_length(length: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> int:
@@ -234,6 +234,8 @@ def convolution(x: Any, weight: Any, bias: Any, stride: tuple[int, ...], padding
     _options(where, stride, padding, dilation, groups)
     if x.ndim != weight.ndim or x.ndim < 3:
         raise ShapeError(where, got=got, wanted="input (N, C, …) and weight (O, C/groups, …) of one rank")
+    if 0 in x.shape[2:] or 0 in (weight.shape[0], *weight.shape[2:]):
+        raise ShapeError(where, got=got, wanted="spatial axes, kernel and output channels of length 1 or more")
     if x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
         raise ShapeError(where, got=f"{got}, groups {groups}",
                          wanted=f"{weight.shape[1] * groups} input channels, groups that divide the outputs")
@@ -289,6 +291,8 @@ def convolution_transpose(x: Any, weight: Any, bias: Any, stride: tuple[int, ...
                          wanted="input (N, C, …) and weight (C, O/groups, …) of one rank, groups that divide C")
     if bias is not None and tuple(bias.shape) != (weight.shape[1] * groups,):
         raise ShapeError(where, got=f"bias {tuple(bias.shape)}", wanted=f"({weight.shape[1] * groups},)")
+    if 0 in weight.shape[1:]:
+        raise ShapeError(where, got=got, wanted="kernel and output channels of length 1 or more")
     lengths = [(n - 1) * s - 2 * p + d * (k - 1) + o + 1 for n, s, p, d, k, o in
                zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], output_padding)]
     if min(lengths) < 1 or min(x.shape[2:]) < 1:
@@ -308,10 +312,10 @@ def unfold(x: Any, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tu
     """The windows of x (N, C, …) as columns (N, C·places of the kernel, places that the kernel takes)."""
     pads = _window_options("unfold", kernel, stride, padding, dilation)
     op = Unfold(stride, pads, dilation, 1, kernel)
-    if x.ndim != len(kernel) + 2 or min(op.lengths(x.shape[2:], kernel)) < 1:
+    if x.ndim != len(kernel) + 2 or 0 in x.shape[1:] or min(op.lengths(x.shape[2:], kernel)) < 1:
         raise ShapeError("unfold",
                          got=f"input {tuple(x.shape)}, kernel {kernel}, padding {padding}, dilation {dilation}",
-                         wanted="(N, C, …), padded at least as long as the dilated kernel")
+                         wanted="(N, C, …), not empty but for N, padded at least as long as the dilated kernel")
     return apply(op, x)
 
 

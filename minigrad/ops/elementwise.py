@@ -16,8 +16,7 @@ from minigrad.errors import DtypeError
 from minigrad.op import Op, Traced, apply, inputs, outputs
 
 __all__ = ["abs", "cast", "clone", "cos", "erf", "exp", "expm1", "isfinite", "isinf", "isnan", "log", "log1p", "move",
-           "narrowed", "negative", "reciprocal", "rsqrt", "sign", "sin", "sqrt", "square", "stop_gradient", "tanh",
-           "widened"]
+           "negative", "reciprocal", "rsqrt", "sign", "sin", "sqrt", "square", "stop_gradient", "tanh"]
 
 
 class Negative(Op):

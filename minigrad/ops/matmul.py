@@ -88,14 +88,14 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     ----------
     x : (…, in)
     weight : (out, in), or (in,) for one output without an axis of its own
-    bias : (out,) or None
+    bias : (out,), or () for one output, or None
 
     Raises
     ------
     ShapeError
         A shape does not fit the others.
     """
-    if weight.ndim == 1:
+    if weight.ndim == 1 and (bias is None or bias.ndim == 0):
         y = matmul(x, weight)
         return y if bias is None else y + bias
     fits = weight.ndim == 2 and x.ndim >= 1 and x.shape[-1] == weight.shape[1]

@@ -178,6 +178,8 @@ def _geometry(where: str, x: Any, kernel: tuple[int, ...], stride: tuple[int, ..
     """
     if x.ndim != len(kernel) + 2:
         raise ShapeError(where, got=f"input {tuple(x.shape)}", wanted=f"(N, C, …) with {len(kernel)} spatial axes")
+    if 0 in x.shape[1:]:
+        raise ShapeError(where, got=f"input {tuple(x.shape)}", wanted="at least one channel, row, column")
     spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
     if min(*kernel, *stride, *dilation) < 1 or any(not 0 <= 2 * p <= span for p, span in zip(padding, spans)):
         raise ArgumentError(where, got=f"kernel {kernel}, stride {stride}, padding {padding}, dilation {dilation}",

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minigrad.backend import is_array, namespace
-from minigrad.errors import ArgumentError, ShapeError
+from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.op import Op, apply, value
 from minigrad.ops.gathering import take
-from minigrad.ops.shape import broadcast_to, expand_dims, normalize_axes, reshape, squeeze
+from minigrad.ops.shape import broadcast_to, expand_dims, normalize_axes, reshape, squeeze, whole_number
 
 __all__ = ["flip", "pad", "repeat", "roll", "split", "tile", "tril", "triu", "unstack"]
 
@@ -134,7 +133,8 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
                              wanted="a number that divides its length")
         cuts = tuple(range(n // sections, n, n // sections))[: sections - 1] if n else (0,) * (int(sections) - 1)
     else:
-        cuts = tuple(operator.index(i) for i in sections)
+        given = sections if hasattr(sections, "__iter__") else (sections,)
+        cuts = tuple(whole_number(i, "split", "indices_or_sections", least=None) for i in given)
     return list(apply(_split_into(len(cuts) + 1)(cuts, axis), x)) if cuts else [x]
 
 
@@ -185,13 +185,16 @@ def repeat(x: Any, repeats: int | Any, axis: int | None = None) -> Any:
     (axis,) = normalize_axes((axis,), x.ndim, "repeat")
     n = x.shape[axis]
     counts = value(repeats)
-    if (counts < 0) if isinstance(counts, int) else bool((np.asarray(counts) < 0).any()):
+    if not is_array(counts) and not isinstance(counts, int):
+        counts = np.asarray(counts) if np.size(counts) else np.zeros(np.shape(counts), np.int64)
+    if is_array(counts) and counts.dtype.kind not in "iu":
+        raise DtypeError("repeat", got=f"repeats={repeats}", wanted="whole numbers")
+    if (counts < 0) if isinstance(counts, int) else bool((counts < 0).any()):
         raise ArgumentError("repeat", got=f"repeats={repeats}", wanted="0 or more")
     if isinstance(counts, int):
         shape = (*x.shape[: axis + 1], counts, *x.shape[axis + 1 :])
         spread = broadcast_to(expand_dims(x, axis + 1), shape)
         return reshape(spread, (*x.shape[:axis], n * counts, *x.shape[axis + 1 :]))
-    counts = counts if is_array(counts) else np.asarray(counts, np.int64)
     if counts.shape not in ((n,), (1,), ()):
         raise ShapeError("repeat", got=f"repeats of shape {tuple(counts.shape)}", wanted=f"({n},) or one number")
     xp = namespace(counts)
@@ -200,9 +203,8 @@ def repeat(x: Any, repeats: int | Any, axis: int | None = None) -> Any:
 
 def tile(x: Any, reps: int | Sequence[int]) -> Any:
     """`x` side by side so many times along each axis, counted from the last, as `numpy.tile`."""
-    counts = tuple(reps) if isinstance(reps, (tuple, list)) else (reps,)
-    if any(r < 0 for r in counts):
-        raise ArgumentError("tile", got=f"reps={reps}", wanted="0 or more")
+    given = reps if isinstance(reps, (tuple, list)) else (reps,)
+    counts = tuple(whole_number(r, "tile", "reps", least=0) for r in given)
     ndim = max(len(counts), x.ndim)
     counts = (1,) * (ndim - len(counts)) + counts
     shape = (1,) * (ndim - x.ndim) + tuple(x.shape)
@@ -251,6 +253,8 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     """
     if mode not in PAD_MODES:
         raise ArgumentError("pad", got=f"mode={mode!r}", wanted=f"one of {', '.join(map(repr, PAD_MODES))}")
+    if np.asarray(pad_width).dtype.kind not in "iu":
+        raise DtypeError("pad", got=f"pad_width={pad_width}", wanted="whole numbers")
     try:
         widths = tuple(map(tuple, np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist()))
     except ValueError:

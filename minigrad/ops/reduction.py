@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import namespace
-from minigrad.errors import ShapeError
+from minigrad.errors import DtypeError, ShapeError
 from minigrad.op import Op, apply, inputs, outputs, total
 from minigrad.ops.elementwise import cast, narrowed, sqrt, square, stop_gradient, widened
 from minigrad.ops.shape import normalize_axes
@@ -173,6 +173,8 @@ def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False)
     """
     axes = _nonempty(x, _axes(x, axis, "var"), "var")
     n = math.prod(x.shape[a] for a in axes)
+    if not isinstance(correction, (int, float, np.number)):
+        raise DtypeError("var", got=f"correction={correction!r}", wanted="a number")
     if n <= correction:
         raise ShapeError("var", got=f"{n} elements, correction {correction}", wanted="more elements than that")
     wide = widened(x)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigrad.backend import namespace
-from minigrad.errors import ShapeError
+from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.op import Op, apply, sum_to
 
-__all__ = ["broadcast_to", "concat", "expand_dims", "flatten", "matrix_transpose", "moveaxis", "normalize_axes",
-           "permute_dims", "reshape", "squeeze", "stack", "swapaxes"]
+__all__ = ["broadcast_to", "concat", "expand_dims", "flatten", "matrix_transpose", "moveaxis", "permute_dims",
+           "reshape", "squeeze", "stack", "swapaxes"]
 
 
 def normalize_axes(axis: int | Sequence[int] | None, ndim: int, where: str) -> tuple[int, ...]:
@@ -22,19 +22,48 @@ def normalize_axes(axis: int | Sequence[int] | None, ndim: int, where: str) -> t
     ------
     ShapeError
         An axis is out of range or named twice.
+    DtypeError
+        Not a whole number.
     """
     if axis is None:
         return tuple(range(ndim))
     given = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
     axes = []
     for a in given:
-        a = operator.index(a)
+        try:
+            a = operator.index(a)
+        except TypeError:
+            raise DtypeError(where, got=f"axis {axis!r}", wanted="a whole number, or several") from None
         if not -ndim <= a < ndim:
             raise ShapeError(where, got=f"axis {a}", wanted=f"an axis of an array of {ndim} dimensions")
         axes.append(a % ndim)
     if len(set(axes)) != len(axes):
         raise ShapeError(where, got=f"axes {given}", wanted="each axis once")
     return tuple(axes)
+
+
+def whole_number(value: Any, where: str, name: str, least: int | None = 1) -> int:
+    """`value` as a Python int; NumPy's integers are whole numbers too.
+
+    Raises
+    ------
+    DtypeError
+        Not a whole number.
+    ArgumentError
+        Below `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise DtypeError(where, got=f"{name}={value!r}", wanted="a whole number") from None
+    if least is not None and number < least:
+        raise ArgumentError(where, got=f"{name}={number}", wanted=f"at least {least}")
+    return number
+
+
+def broadcasts_to(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether an array of `shape` can be broadcast to exactly the shape `to`."""
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(reversed(shape), reversed(to)))
 
 
 class Reshape(Op):
@@ -144,9 +173,10 @@ def matrix_transpose(x: Any) -> Any:
     return swapaxes(x, -1, -2)
 
 
-def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
+def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     """`x` repeated to `shape` by NumPy's rules."""
-    return apply(BroadcastTo(tuple(shape)), x)
+    given = shape if isinstance(shape, (tuple, list)) else (shape,)
+    return apply(BroadcastTo(tuple(given)), x)
 
 
 def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Any:
@@ -175,9 +205,8 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
 
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """The axes from `start_dim` to `end_dim`, both included, as one."""
-    if x.ndim == 0:
-        return reshape(x, (1,))
-    start, end = normalize_axes((start_dim,), x.ndim, "flatten") + normalize_axes((end_dim,), x.ndim, "flatten")
+    rank = max(x.ndim, 1)  # a number is flattened as the one element it is
+    start, end = normalize_axes((start_dim,), rank, "flatten") + normalize_axes((end_dim,), rank, "flatten")
     if start > end:
         raise ShapeError("flatten", got=f"start_dim {start_dim}, end_dim {end_dim}", wanted="start before end")
     middle = math.prod(x.shape[start : end + 1])

@@ -9,7 +9,7 @@ from minigrad.errors import ArgumentError, ShapeError
 from minigrad.op import Op, Traced, apply
 from minigrad.ops.gathering import take_along_axis
 from minigrad.ops.reduction import Reduction
-from minigrad.ops.shape import normalize_axes
+from minigrad.ops.shape import normalize_axes, whole_number
 
 __all__ = ["all", "any", "argmax", "argmin", "argsort", "sort", "topk"]
 
@@ -116,7 +116,8 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Any, Any
         `k` is negative or larger than the axis.
     """
     (axis,) = normalize_axes((axis,), x.ndim, "topk")
-    if not 0 <= k <= x.shape[axis]:
+    k = whole_number(k, "topk", "k", least=0)
+    if k > x.shape[axis]:
         raise ArgumentError("topk", got=f"k={k} for an axis of length {x.shape[axis]}", wanted="0 to its length")
     first = (slice(None),) * axis + (slice(0, k),)
     indices = argsort(x, axis, descending=largest)[first]

@@ -17,8 +17,7 @@ from minigrad.backend import accumulation_dtype, namespace
 from minigrad.op import step, sum_to, value
 from minigrad.ops.elementwise import cast, rsqrt, stop_gradient
 
-__all__ = ["all_finite", "inverse_std", "kept_where", "mean_square", "moments", "normalize", "scale_shift", "share",
-           "sum_rows"]
+__all__ = ["inverse_std", "mean_square", "moments", "normalize", "scale_shift"]
 
 BLOCK = 4096  # rows that are added one after another
 

@@ -5,7 +5,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import Tensor
-from minigrad.errors import GraphError, ShapeError
+from minigrad.errors import DtypeError, GraphError, ShapeError
 
 A = np.arange(6.0).reshape(2, 3) - 2
 X = np.array([0.5, -1.0, 2.0])
@@ -89,3 +89,30 @@ def test_refusals():
         mg.hvp(lambda x: x.sum(), Tensor(X), Tensor(X[:2]))
     with pytest.raises(GraphError, match="no input"):
         mg.hvp(lambda x: Tensor(1.0), Tensor(X), Tensor(X))
+
+
+def test_only_what_comes_by_the_arguments_is_differentiated():
+    """As in torch.autograd.functional, and as vjp and jvp have it."""
+    w = Tensor(X, requires_grad=True)
+    np.testing.assert_array_equal(mg.jacobian(lambda x: x * w, w).numpy(), np.diag(X))
+    np.testing.assert_array_equal(mg.hessian(lambda x: (x * x * w).sum(), w).numpy(), np.diag(2 * X))
+    np.testing.assert_array_equal(mg.hvp(lambda x: (x * x * w).sum(), w, X)[1].numpy(), 2 * X * X)
+    np.testing.assert_array_equal(mg.jvp(lambda x: x * w, w, X)[1].numpy(), X * X)
+    first, second = mg.jacobian(lambda x, y: x * x * y, (w, w))
+    np.testing.assert_array_equal(first.numpy(), np.diag(2 * X * X))
+    np.testing.assert_array_equal(second.numpy(), np.diag(X * X))
+
+
+@pytest.mark.parametrize(("call", "said"), [
+    (lambda: mg.jacobian(lambda x: x, X), "^jacobian: got input 0 of type ndarray; wanted a Tensor"),
+    (lambda: mg.hessian(lambda x: x.sum(), [1.0]), "^hessian: got input 0 of type float"),
+    (lambda: mg.hvp(lambda x: x.sum(), X, X), "^hvp: got input 0 of type ndarray"),
+    (lambda: mg.jacobian(lambda x: 3.0, Tensor(X)), "^jacobian: got output 0 of type float; wanted a Tensor"),
+    (lambda: mg.hessian(lambda x: 1.0, Tensor(X)), "^hessian: got output 0 of type float"),
+    (lambda: mg.jvp(lambda x: x, Tensor(X), [1.0, 2.0, 3.0]), "^jvp: got tangent 0 of type float"),
+    (lambda: mg.hvp(lambda x: x.sum(), Tensor(X), [1.0]), "^hvp: got vector 0 of type float; wanted a Tensor or an"),
+    (lambda: mg.vjp(lambda x: None, Tensor(X)), "^vjp: got output 0 of type NoneType"),
+])
+def test_what_is_no_tensor_is_refused(call, said):
+    with pytest.raises(DtypeError, match=said):
+        call()

@@ -82,9 +82,10 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
 
 
 @pytest.mark.slow
-def test_layer_norm_withstands_a_large_learning_rate(text):
-    """Measured: 344 bits per character without a normalization, 3.67 with one."""
-    found = {norm: held_out_loss(train("transformer", norm, "pre", text, lr=0.04, steps=100, batch_size=16, seed=0),
-                                 text)
+@pytest.mark.parametrize(("kind", "place", "lr"), [("transformer", "pre", 0.04), ("transformer", "post", 0.04),
+                                                   ("lstm", "pre", 1.0)])
+def test_layer_norm_withstands_a_large_learning_rate(text, kind, place, lr):
+    """Measured: see the example's own table."""
+    found = {norm: held_out_loss(train(kind, norm, place, text, lr=lr, steps=100, batch_size=16, seed=0), text)
              for norm in ("none", "layer")}
-    assert found["layer"] < 4.5 < np.log2(len(text.characters)) < found["none"]
+    assert found["layer"] < 5 < np.log2(len(text.characters)) < found["none"]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cases import CASES, relative
+from layer_cases import gradients
 
 import minigrad as mg
 from minigrad import Tensor, ops
@@ -39,6 +40,18 @@ def test_gradients_have_the_dtype_and_shape_of_their_inputs(case):
         found = mg.grad(ys, live, [np.ones(y.shape) for y in ys], create_graph=create_graph, allow_unused=True)
         for x, g in zip(live, found):
             assert (g.shape, g.dtype) == (x.shape, x.dtype)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float16, 1.2e-2)],
+                         ids=["float32", "float16"])
+@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
+def test_gradients_in_narrow_dtypes(case, dtype, tolerance):
+    """Against float64 on the same rounded numbers."""
+    arrays = [a.astype(dtype) if a.dtype.kind == "f" else a for a in case.draw()]
+    wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
+    for g, h in zip(gradients(case.call, arrays), gradients(case.call, wide), strict=True):
+        assert g.dtype == dtype
+        assert relative(g, h) < tolerance
 
 
 BATCH = np.random.default_rng(5).normal(size=(5, 2, 2)) * 2 + 1

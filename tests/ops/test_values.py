@@ -198,3 +198,17 @@ def test_erf_to_the_last_places():
 def test_sigmoid_of_unsigned_integers():
     """−x wraps around in them."""
     assert relative(ops.sigmoid(np.array([3], np.uint8)), [1 / (1 + np.exp(-3.0))]) <= 1e-3
+
+
+@pytest.mark.parametrize("make", [lambda a: a, Tensor], ids=["array", "tensor"])
+def test_softmax_and_attention_without_elements(make):
+    for shape, axis in (((0,), 0), ((3, 0), 1), ((0, 3), 1), ((2, 0, 3), 1)):
+        for function in (ops.softmax, ops.log_softmax):
+            y = function(make(np.ones(shape, np.float32)), axis)
+            assert tuple(y.shape) == shape
+            assert y.dtype == np.float32
+    q, k, v = (make(np.ones(s, np.float32)) for s in ((2, 5, 3), (2, 0, 3), (2, 0, 4)))
+    y, weights = ops.attention(q, k, v)
+    assert y.dtype == weights.dtype == np.float32
+    assert tuple(weights.shape) == (2, 5, 0)
+    np.testing.assert_array_equal(np.asarray(y), np.zeros((2, 5, 4)))

@@ -8,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from against_torch import same  # noqa: E402
 from cases import grid, normal, positive, whole  # noqa: E402
+from oracle import same  # noqa: E402
 
 from minigrad import functional  # noqa: E402
 

@@ -151,10 +151,17 @@ def test_along_a_dimension(name, dim, layout):
     both(name, [draw(3, 4, 2)], dim=dim, layout=layout)
 
 
+@pytest.mark.parametrize(("shape", "dim"), [((0,), 0), ((2, 0, 3), 1), ((0, 4), 0), ((0, 4), 1), ((3, 0), 0)], ids=str)
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_along_an_axis_without_elements(name, shape, dim):
+    both(name, [draw(*shape)], dim=dim)
+
+
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, float("inf")])
 def test_normalize(p):
     both("normalize", [draw(3, 4)], p, -1)
     both("normalize", [draw(3, 4) * 1e-3], p, 1, 0.1)
+    both("normalize", [draw(3, 4)], p, (), 0.1)
     both("normalize", [np.zeros((2, 3))], p, 1, orders=1)
 
 
@@ -164,6 +171,7 @@ def test_normalize(p):
     ((0, 0, 0, 0, 1, 1), "constant", None),
     ((2, 1), "reflect", None), ((2, 3), "replicate", None), ((3, 1), "circular", None), ((1, 2, 2, 1), "reflect", None),
     ((1, 2, 5, 1), "replicate", None), ((1, 2, 2, 1), "circular", None), ((0, 0), "reflect", None),
+    ((-1, 3), "reflect", None), ((2, -2), "circular", None), ((-1, 3), "circular", None), ((-2, 3), "replicate", None),
     ((), "constant", None),
 ], ids=str)
 @pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 4, 5)], ids=str)
@@ -278,7 +286,10 @@ def test_probabilities_of_classes(shape, weighted, smoothing, reduction):
 @pytest.mark.parametrize("name", ["nll_loss", "cross_entropy"])
 def test_nothing_counts_and_classes_that_are_ruled_out(name):
     target = np.array([1, 1])
-    both(name, [draw(2, 4), target], ignore_index=1, orders=0)
+    both(name, [draw(2, 4), target], ignore_index=1)
+    weights = np.array([1.0, 0.0, 1.0, 1.0])
+    agree(lambda x, t: getattr(F, name)(x, t, weights, ignore_index=1),
+          lambda x, t: getattr(T, name)(x, t, torch.tensor(weights), ignore_index=1), [draw(2, 4), target])
     both(name, [draw(2, 4), target], ignore_index=1, reduction="sum")
     x = draw(2, 4)
     x[:, 2] = -np.inf
@@ -314,7 +325,8 @@ def test_one_hot():
 
 @pytest.mark.parametrize("shapes", [((2, 5, 3), (2, 4, 3), (2, 4, 6)), ((2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)),
                                     ((5, 3), (4, 3), (4, 2)),
-                                    ((1, 1, 2), (1, 1, 2), (1, 1, 2)), ((0, 2, 3), (0, 4, 3), (0, 4, 2))], ids=str)
+                                    ((1, 1, 2), (1, 1, 2), (1, 1, 2)), ((2, 5, 3), (2, 0, 3), (2, 0, 6)),
+                                    ((0, 2, 3), (0, 4, 3), (0, 4, 2))], ids=str)
 @pytest.mark.parametrize("mask", [None, "bool", "numbers", "causal", "nothing seen"])
 @pytest.mark.parametrize("scale", [None, 0.7])
 def test_attention(shapes, mask, scale):
@@ -327,7 +339,7 @@ def test_attention(shapes, mask, scale):
         more = [draw(rows, columns, seed=3)]
     elif mask:
         seen = np.random.default_rng(4).random((rows, columns)) > 0.4
-        seen[:, 0] = True
+        seen[:, :1] = True
         seen[-1] &= mask == "bool"
         more = [seen]
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # the others have no second derivative
@@ -367,6 +379,16 @@ X = np.ones((2, 3, 6, 6))
     ("conv2d", [(2, 3, 6, 6), (4, 3, 7, 1)], (), {}), ("conv2d", [(2, 3, 6, 6), (4, 3, 2, 2)], (), {"stride": 0}),
     ("conv2d", [(2, 3, 6, 6), (4, 3, 2, 2)], (), {"padding": "same", "stride": 2}),
     ("conv2d", [(2, 3, 6, 6), (4, 3, 2, 2)], (), {"padding": -1}),
+    ("conv1d", [(1, 2, 3), (4, 2, 0)], (), {}), ("conv3d", [(1, 1, 4, 4, 4), (1, 1, 2, 0, 2)], (), {}),
+    ("conv1d", [(1, 1, 0), (1, 1, 1)], (), {"padding": 1}), ("conv1d", [(1, 2, 3), (0, 2, 1)], (), {}),
+    ("conv_transpose1d", [(1, 2, 3), (2, 1, 0)], (), {}), ("conv_transpose1d", [(1, 2, 3), (2, 0, 1)], (), {}),
+    ("max_pool1d", [(1, 0, 4)], (2,), {}), ("avg_pool2d", [(1, 0, 4, 4)], (2,), {}),
+    ("max_pool2d", [(1, 2, 0, 3)], (2,), {"padding": 1}), ("avg_pool3d", [(2, 0, 3, 3)], (2,), {"padding": 1}),
+    ("adaptive_avg_pool2d", [(2, 3, 6, 6)], (None,), {}), ("adaptive_avg_pool2d", [(2, 3, 0, 6)], (2,), {}),
+    ("unfold", [(1, 0, 3, 3)], (2,), {}), ("unfold", [(1, 2, 0, 3)], (2,), {"padding": 1}),
+    ("softmax", [(2, 3)], ((0,),), {}), ("log_softmax", [(2, 3)], (1.5,), {}),
+    ("batch_norm", [(2, 3), (2,), (3,)], (), {"training": True}),
+    ("instance_norm", [(2, 3, 4), (3,), (4,)], (), {}),
     ("conv2d", [(2, 3, 6, 6), (4, 3, 2, 2), (3,)], (), {}), ("conv2d", [(2, 3, 6, 6), (4, 3, 2, 2)], (),
                                                              {"dilation": 0}),
     ("conv_transpose2d", [(2, 3, 6, 6), (2, 3, 2, 2)], (), {}),
@@ -387,6 +409,8 @@ X = np.ones((2, 3, 6, 6))
     ("smooth_l1_loss", [(2,), (2,)], (), {"beta": -1.0}), ("huber_loss", [(2,), (2,)], (), {"delta": 0.0}),
     ("mse_loss", [(2,), (2,)], (), {"reduction": "avg"}),
     ("scaled_dot_product_attention", [(2, 3), (4, 2), (4, 2)], (), {}),
+    ("scaled_dot_product_attention", [(1, 2, 3), (1, 4, 3), (1, 4, 3), (5, 2, 4)], (), {}),
+    ("scaled_dot_product_attention", [(2, 3), (4, 3), (4, 3), (1, 2, 4)], (), {}),
     ("scaled_dot_product_attention", [(2, 3), (4, 3), (3, 2)], (), {}),
     ("scaled_dot_product_attention", [(2, 3), (4, 3), (4, 2), (3, 4)], (), {}),
     ("scaled_dot_product_attention", [(2, 3), (4, 3), (4, 2), (2, 4)], (), {"is_causal": True}),
@@ -403,6 +427,11 @@ def test_what_torch_refuses_we_refuse(name, arrays, args, options):
     ("nll_loss", (np.ones((2, 3)), np.array([0])), {}), ("nll_loss", (np.ones((2, 3)), np.array([0.0, 1.0])), {}),
     ("nll_loss", (np.ones((2, 3)), np.array([0, 1]), np.ones(2)), {}),
     ("cross_entropy", (np.ones((2, 3)), np.array([0, 3])), {}),
+    ("cross_entropy", (np.ones((2, 3)), np.ones((2, 3))), {"ignore_index": 1}),
+    ("linear", (np.ones((2, 3)), np.ones(3), np.ones(2)), {}),
+    ("binary_cross_entropy", (np.ones((2, 4)), np.ones((2, 4)), np.ones((1, 2, 4))), {}),
+    ("binary_cross_entropy", (np.ones((2, 4)), np.ones((2, 4)), np.ones(3)), {}),
+    ("binary_cross_entropy_with_logits", (np.ones((2, 1)), np.ones((2, 1)), np.ones((2, 3))), {}),
     ("cross_entropy", (np.ones((2, 3)), np.array([0, 1])), {"label_smoothing": 1.5}),
     ("embedding", (np.array([4]), np.ones((4, 2))), {}),
     ("embedding", (np.array([-1]), np.ones((4, 2))), {}), ("embedding", (np.array([1]), np.ones((4, 2))),
@@ -418,5 +447,13 @@ def test_arguments_that_torch_refuses_we_refuse(name, arrays, options):
 
     with pytest.raises((RuntimeError, ValueError, IndexError, AssertionError)):
         getattr(T, name)(*tensors(torch.tensor), **options)
-    with pytest.raises(MinigradError, match="got"):
+    with pytest.raises(MinigradError, match=f"^{name}: got"):
         getattr(F, name)(*tensors(minigrad.Tensor), **options)
+
+
+def test_weights_of_positives_that_make_more_elements_are_refused():
+    x, w = np.ones((2, 1)), np.ones((2, 3))
+    with pytest.raises(RuntimeError):
+        T.binary_cross_entropy_with_logits(torch.tensor(x), torch.tensor(x), pos_weight=torch.tensor(w))
+    with pytest.raises(MinigradError, match=r"pos_weight \(2, 3\), input \(2, 1\)"):
+        F.binary_cross_entropy_with_logits(x, x, pos_weight=w)

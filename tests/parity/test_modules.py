@@ -7,7 +7,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import oracle  # noqa: E402
 from oracle import agree, draw  # noqa: E402
 
 import minigrad  # noqa: E402
@@ -295,12 +294,14 @@ def test_initial_distributions(name, args, options):
     ("Conv1d", (3, 2, 3), [(1, 2, 5)]), ("Conv3d", (3, 2, 3), [(1, 3, 2, 5, 5)]),
     ("ConvTranspose2d", (3, 2, 3), [(1, 2, 5, 5)]),
     ("Hardtanh", (1.0, 1.0), [(1,)]), ("LSTM", (3, 0), [(1, 1, 3)]), ("MultiheadAttention", (5, 2), [(1, 1, 5)] * 3),
-    ("Embedding", (3, 2, 5), [(1,)]), ("RNN", (3, 4, 1, "elu"), [(1, 1, 3)]),
+    ("Embedding", (3, 2, 5), [(1,)]), ("Embedding", (-1, 2), [(1,)]), ("LSTMCell", (3, -1), [(1, 3)]),
+    ("LSTM", (3, 1.5), [(1, 1, 3)]), ("Linear", (3, -2), [(1, 3)]), ("Flatten", (1, 2), [()]),
+    ("RNN", (3, 4, 1, "elu"), [(1, 1, 3)]),
     ("GRU", (3, 4, 2, True, False, 1.5), [(1, 1, 3)]),
     ("L1Loss", (), [(2,)]),
 ])
 def test_what_torch_refuses_we_refuse(name, args, shapes):
-    with pytest.raises((ValueError, RuntimeError, AssertionError, TypeError)):
+    with pytest.raises((ValueError, RuntimeError, AssertionError, TypeError, IndexError)):
         getattr(torch.nn, name)(*args)(*(torch.ones(s) for s in shapes))
     with pytest.raises((MinigradError, TypeError), match=r"got|missing"):
         getattr(layers, name)(*args)(*(minigrad.ones(s) for s in shapes))
@@ -319,13 +320,3 @@ def test_numbers_are_drawn_from_the_generator_given():
         first, second = (make(minigrad.Generator(5)) for _ in range(2))
         for a, b in zip(first.parameters(), second.parameters()):
             np.testing.assert_array_equal(a.numpy(), b.numpy())
-
-
-def test_half_precision_runs():
-    for layer, shape in ((layers.LSTM(3, 4), (2, 2, 3)), (layers.TransformerEncoderLayer(4, 2, 5), (3, 2, 4)),
-                         (layers.ConvTranspose1d(3, 2, 2), (2, 3, 4))):
-        half, wide = layer.to("float16"), oracle.draw(*shape)
-        y = half(minigrad.Tensor(wide.astype(np.float16)))
-        y = y[0] if isinstance(y, tuple) else y
-        assert y.dtype == np.float16
-        assert np.isfinite(y.numpy()).all()

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from against_torch import same  # noqa: E402
+from oracle import same  # noqa: E402
 
 from minigrad import Tensor, functional, layers  # noqa: E402
 

@@ -7,8 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from against_torch import same  # noqa: E402
 from cases import away, boolean, grid, normal, positive, whole  # noqa: E402
+from oracle import same  # noqa: E402
 
 from minigrad import ops  # noqa: E402
 
