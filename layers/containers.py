@@ -183,11 +183,11 @@ def _may_fuse(x: Any) -> bool:
 
 def _activation_after(module: Module, following: Module | None) -> str | None:
     """The activation that `following` is, if `module` is a BatchNorm in training that can apply it: without hooks."""
-    if module.__class__ not in _BATCH_NORMS or module.uses_running_stats:  # type: ignore[attr-defined]
+    if module.__class__ not in _BATCH_NORMS or module.uses_running_stats:
         return None
     if following is None or module._hooks or module._pre_hooks or following._hooks or following._pre_hooks:
         return None
-    return _ACTIVATIONS.get(following.__class__)  # type: ignore[arg-type]
+    return _ACTIVATIONS.get(following.__class__)
 
 
 class ModuleList(_Numbered):

@@ -164,13 +164,11 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
                         continue  # queued once for each of its outputs, it has run already
                 else:
                     gradients += [None] * (n_out - 1)
-            if watched or wanted:
-                for k, gradient in enumerate(gradients):
-                    edge = (node, k) if k else node
-                    if gradient is not None and watched:
-                        gradients[k] = gradient = _hooked(edge, gradient, wrap, create_graph, retained)
-                    if edge in wanted:
-                        arrived[edge] = gradient
+            if watched:
+                gradients = [g if g is None else _hooked((node, k) if k else node, g, wrap, create_graph, retained)
+                             for k, g in enumerate(gradients)]
+            if wanted:
+                arrived.update({edge: g for k, g in enumerate(gradients) if (edge := (node, k) if k else node) in wanted})
             needs, edges = node.needs, node.edges
             if useful is not None:
                 if node not in useful:

@@ -154,8 +154,8 @@ class ActivatedBatchNorm(BatchNorm):
         super().__init__(axes, param_shape, eps)
         self.activation = activation
 
-    def forward(self, x, weight, bias):
-        y, *statistics = super().forward(x, weight, bias)
+    def forward(self, x, weight, bias, mask=None):
+        y, *statistics = super().forward(x, weight, bias, mask)
         return apply(ACTIVATIONS[self.activation], y), *statistics
 
     def backward(self, saved, needs, gy, gmean, gvariance, grstd):

@@ -11,7 +11,7 @@ from minigrad.ops.activation import ReLU, Sigmoid
 
 
 def _floating(x: Any) -> bool:
-    return x.dtype.kind == "f" and x.itemsize >= 4
+    return bool(x.dtype.kind == "f" and x.itemsize >= 4)
 
 
 @accelerates(Sigmoid, "forward", tier="numpy")

@@ -33,7 +33,7 @@ def _plain(*arrays: Any) -> bool:
 
 
 def _as_columns(x: Any) -> bool:
-    return x.ndim == 2 and 0 < x.shape[0] <= ROWS and x.shape[1] > 0
+    return bool(x.ndim == 2 and 0 < x.shape[0] <= ROWS and x.shape[1] > 0)
 
 
 @functools.cache

@@ -8,6 +8,8 @@ that nothing else has to be kept in the cache.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -68,7 +70,7 @@ def planes(parallel, activation=""):
     """The loops over channels of x (N, C, L), forward and backward; `statistics` (3, C) are mean, variance, rstd."""
     span = RANGE[parallel]
     written, combine = scaled(activation), combined(activation != "")
-    pulled = through(activation) if activation else None
+    pulled: Any = through(activation) if activation else None
 
     @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, weight, bias, eps, y, statistics):
@@ -257,7 +259,7 @@ def columns(parallel, activation=""):
     """The loops over strips of `strip` columns of x (N, C), forward and backward; `statistics` as in `planes`."""
     span = RANGE[parallel]
     written, combine = columns_scaled(activation), columns_combined(activation != "")
-    pulled = columns_through(activation) if activation else None
+    pulled: Any = columns_through(activation) if activation else None
 
     @numba.njit(error_model="numpy", cache=True, nogil=True)
     def forward_strip(x, weight, bias, eps, y, statistics, low, high):

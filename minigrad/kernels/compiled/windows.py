@@ -123,6 +123,34 @@ def gathered_rows(rows, bias, row, out):
                 target[w] = source[w] + b
 
 
+def weight_products(parallel):
+    """The gradient of the weight by products of matrices: the third of `products`."""
+    span = RANGE[parallel]
+
+    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    def to_weight(gy, x, kernel, stride, pads, dilation, high, wide, row, gw, parts):
+        """`gw` is (parts, G, O/G, K): every part of the images sums its own."""
+        _, groups, out, length = gw.shape
+        lengths = gy.shape[2], gy.shape[3]
+        inner = x.shape[1] // groups
+        places = row * (lengths[0] - 1) + lengths[1]
+        for part in span(parts):
+            padded = np.zeros((x.shape[1], high, wide), f32)
+            columns = np.empty((length, places), f32)
+            rows = np.zeros((out, row * lengths[0]), f32)
+            whole, real = np.empty(8, np.int32), np.empty(2, f32)
+            gw[part] = f32(0)
+            for n in range(x.shape[0] * part // parts, x.shape[0] * (part + 1) // parts):
+                padded_into(x[n], pads[0], pads[1], padded)
+                for g in range(groups):
+                    columns_of(padded[g * inner : (g + 1) * inner], kernel, stride, dilation, lengths, row, columns)
+                    spread_rows(gy[n, g * out : (g + 1) * out], row, rows)
+                    gemm(N, T, out, length, places, rows.ctypes.data, rows.shape[1], columns.ctypes.data, places,
+                         f32(1), gw[part, g].ctypes.data, length, whole, real)
+
+    return to_weight
+
+
 def products(parallel):
     """(forward, gradient of the input, gradient of the weight) by products of matrices.
 
@@ -170,28 +198,7 @@ def products(parallel):
                     columns_added(columns, kernel, stride, dilation, lengths, row, padded[g * inner : (g + 1) * inner])
                 cropped_into(padded, pads[0], pads[1], gx[n])
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
-    def to_weight(gy, x, kernel, stride, pads, dilation, high, wide, row, gw, parts):
-        """`gw` is (parts, G, O/G, K): every part of the images sums its own."""
-        _, groups, out, length = gw.shape
-        lengths = gy.shape[2], gy.shape[3]
-        inner = x.shape[1] // groups
-        places = row * (lengths[0] - 1) + lengths[1]
-        for part in span(parts):
-            padded = np.zeros((x.shape[1], high, wide), f32)
-            columns = np.empty((length, places), f32)
-            rows = np.zeros((out, row * lengths[0]), f32)
-            whole, real = np.empty(8, np.int32), np.empty(2, f32)
-            gw[part] = f32(0)
-            for n in range(x.shape[0] * part // parts, x.shape[0] * (part + 1) // parts):
-                padded_into(x[n], pads[0], pads[1], padded)
-                for g in range(groups):
-                    columns_of(padded[g * inner : (g + 1) * inner], kernel, stride, dilation, lengths, row, columns)
-                    spread_rows(gy[n, g * out : (g + 1) * out], row, rows)
-                    gemm(N, T, out, length, places, rows.ctypes.data, rows.shape[1], columns.ctypes.data, places,
-                         f32(1), gw[part, g].ctypes.data, length, whole, real)
-
-    return forward, to_input, to_weight
+    return forward, to_input, weight_products(parallel)
 
 
 @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True)
