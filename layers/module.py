@@ -326,9 +326,10 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters here and below, or with ``set_to_none=False`` make them zeros."""
-        for parameter in self.parameters():
-            if parameter.grad is not None:
-                parameter.grad = None if set_to_none else parameter.grad.detach().zeros_like()
+        for _, module in self._walk(""):
+            for _, parameter in module._own(PARAMETER):  # one that is shared comes several times, which does no harm
+                if parameter.grad is not None:
+                    parameter.grad = None if set_to_none else parameter.grad.detach().zeros_like()
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call `fn` with every module, children before their parents; returns self."""

@@ -147,7 +147,7 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
     lift = wrap if create_graph else None
     mode = current()
     observers = mode.observers
-    token = enter(mode.replace(recording=create_graph))
+    token = enter(mode if mode.recording == create_graph else mode.replace(recording=create_graph))
     try:
         fresh: Node | None = None  # found last and not queued yet: in a chain it is the next, and no queue is needed
         while heap or fresh is not None:
@@ -168,7 +168,8 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
                 gradients = [g if g is None else _hooked((node, k) if k else node, g, wrap, create_graph, retained)
                              for k, g in enumerate(gradients)]
             if wanted:
-                arrived.update({edge: g for k, g in enumerate(gradients) if (edge := (node, k) if k else node) in wanted})
+                edges_out = [(node, k) if k else node for k in range(n_out)]
+                arrived.update({edge: g for edge, g in zip(edges_out, gradients) if edge in wanted})
             needs, edges = node.needs, node.edges
             if useful is not None:
                 if node not in useful:
@@ -255,10 +256,13 @@ def backward(output: Any, gradient: Any = None, create_graph: bool = False, reta
     leaves = _run({_edge(output): start}, create_graph, retain, output.wrap, retained=results)
     results += [(leaf, total) for leaf, total in leaves.items() if total is not None]
     owners = {id(memory(value(start))[0])}
-    with switch(recording=create_graph):
-        for tensor, total in results:
-            result = _result(tensor, total, create_graph, owners)
-            tensor.grad = result if tensor.grad is None else tensor.grad + result
+    for tensor, total in results:
+        result = _result(tensor, total, create_graph, owners)
+        if tensor.grad is None:
+            tensor.grad = result
+        else:
+            with switch(recording=create_graph):
+                tensor.grad = tensor.grad + result
 
 
 def _result(tensor: Any, total: Any, create_graph: bool, owners: set[int]) -> Any:

@@ -39,10 +39,9 @@ class Mode:
 
     def replace(self, **changes: Any) -> Mode:
         """A copy of this mode with some fields changed."""
-        new = Mode(self.recording, self.scope, self.observers, self.recomputing, self.kernels, self.statistics,
-                   self)
-        for name, value in changes.items():
-            setattr(new, name, value)
+        new = Mode(self.recording, self.scope, self.observers, self.recomputing, self.kernels, self.statistics, self)
+        for name in changes:
+            setattr(new, name, changes[name])
         return new
 
 

@@ -25,8 +25,15 @@ STRIP = 256
 
 
 class Plan(NamedTuple):
-    """How loops see an input: the file and name of the loops, the shape they see, that of the statistics, and of those
-    how many there are; the number of columns of a strip, None where there are no strips.
+    """How loops see an input.
+
+    loops : forward and backward
+    shape : the shape that they see
+    statistics : the shape of mean, variance and inverse root together
+    sets : how many of each there are
+    parameters : the length of γ and β
+    strip : columns of a strip; None where there are no strips
+    channels : whether sets are channels, whose loops know activations
     """
 
     loops: tuple[Any, Any]
@@ -35,14 +42,15 @@ class Plan(NamedTuple):
     sets: int
     parameters: int
     strip: int | None
+    channels: bool
 
 
 @functools.cache
 def _plan(cls: type, axes: tuple[int, ...], shape: tuple[int, ...], activation: str, limit: int, strip: int) -> Plan:
     """The plan for an operation on an input of a shape."""
     size = math.prod(shape)
-    statistics = tuple(1 if a in axes else n for a, n in enumerate(shape))
-    sets = math.prod(statistics)
+    statistics = (3, *(1 if a in axes else n for a, n in enumerate(shape)))
+    sets = math.prod(statistics) // 3
     width = None
     more: tuple[Any, ...] = ()
     if issubclass(cls, BatchNorm):
@@ -65,7 +73,8 @@ def _plan(cls: type, axes: tuple[int, ...], shape: tuple[int, ...], activation: 
             parameters = size // sets
             seen = (sets, parameters)
             more = (not issubclass(cls, RMSNorm),)
-    return Plan(loading.loops(file, name, parallel, *more), seen, statistics, sets, parameters, width)
+    return Plan(loading.loops(file, name, parallel, *more), seen, statistics, sets, parameters, width,
+                file == "channels")
 
 
 @functools.cache
@@ -80,7 +89,9 @@ def _parameter(a: Any, length: int, absent: float) -> Any:
     """γ or β as a vector; None if the loops cannot read it."""
     if a is None:
         return _constant(length, absent)
-    return a.reshape(-1) if a.dtype == FLOAT and a.flags.c_contiguous else None
+    if a.dtype != FLOAT or not a.flags.c_contiguous:
+        return None
+    return a if a.ndim == 1 else a.reshape(-1)
 
 
 def _forward(op: Any, x: Any, weight: Any, bias: Any, activation: str = "") -> Any:
@@ -94,9 +105,12 @@ def _forward(op: Any, x: Any, weight: Any, bias: Any, activation: str = "") -> A
     op._remember(weight, bias)
     y = np.empty(x.shape, FLOAT)
     statistics = np.empty((3, plan.sets), FLOAT)
-    arguments = x.reshape(plan.shape), w, b, op.eps, y.reshape(plan.shape), statistics
-    plan.loops[0](*arguments) if plan.strip is None else plan.loops[0](*arguments, plan.strip)
-    return y, statistics.reshape((3, *plan.statistics))
+    seen, out = (x, y) if x.shape == plan.shape else (x.reshape(plan.shape), y.reshape(plan.shape))
+    if plan.strip is None:
+        plan.loops[0](seen, w, b, op.eps, out, statistics)
+    else:
+        plan.loops[0](seen, w, b, op.eps, out, statistics, plan.strip)
+    return y, statistics.reshape(plan.statistics)
 
 
 @accelerates(BatchNorm, "forward")
@@ -136,14 +150,13 @@ def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs:
     gx, gweight, gbias = np.empty(x.shape, FLOAT), np.empty(plan.parameters, FLOAT), np.empty(plan.parameters, FLOAT)
     shape = plan.shape
     mean = _constant(plan.sets, 0) if mean is None else mean.reshape(-1)
-    more = (gweight, gbias) if plan.strip is None else (gweight, gbias, plan.strip)
-    seen = x.reshape(shape)
-    g = gy.reshape(shape)
-    if issubclass(op.__class__, BatchNorm):
-        given = g if y is None else y.reshape(shape)
-        plan.loops[1](seen, given, g, w, mean, rstd.reshape(-1), gx.reshape(shape), *more)
+    seen, g, out = (x, gy, gx) if x.shape == shape else (x.reshape(shape), gy.reshape(shape), gx.reshape(shape))
+    if not plan.channels:
+        plan.loops[1](seen, g, w, mean, rstd.reshape(-1), out, gweight, gbias)
     else:
-        plan.loops[1](seen, g, w, mean, rstd.reshape(-1), gx.reshape(shape), *more)
+        given = g if y is None else y.reshape(shape)
+        more = () if plan.strip is None else (plan.strip,)
+        plan.loops[1](seen, given, g, w, mean, rstd.reshape(-1), out, gweight, gbias, *more)
     if (needs[1] or needs[2]) and op._parameter != gweight.shape:
         gweight, gbias = gweight.reshape(op._parameter), gbias.reshape(op._parameter)
     return gx, gweight if needs[1] else None, gbias if needs[2] else None
