@@ -58,7 +58,9 @@ class Worker:
     def __init__(self, name: str, module: str, more: dict[str, str], threads: int) -> None:
         counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
-        variables = {**os.environ, **counts, "BENCH_THREADS": str(threads), "PYTHONPATH": path, "CPU": "1", **more}
+        # Each library chooses its own kernels for this processor, whatever the shell says.
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
+        variables = {**kept, **counts, "BENCH_THREADS": str(threads), "PYTHONPATH": path, "CPU": "1", **more}
         self.name = name
         self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self.process = subprocess.Popen([sys.executable, str(HERE / "worker.py"), module], env=variables, text=True,

@@ -80,6 +80,13 @@ def _from_probabilities(x: Any, target: Any, weight: Any, reduction: str,
     return (q * (1 / max(examples, 1)) if reduction == "mean" else q), examples > 0
 
 
+def _all_count(target: Any, classes: int, ignore_index: int) -> bool:
+    """Whether targets are classes and none is ignored, as almost always: one look at the largest, without signs."""
+    if target.dtype.kind not in "iu" or 0 <= ignore_index < classes:
+        return False
+    return bool(target.view(f"u{target.itemsize}").max() < classes)
+
+
 def _counted(target: Any, classes: int, ignore_index: int, where: str) -> Any:
     """Which targets count, once they are integers, and classes unless they are ignored."""
     if target.dtype.kind not in "iu":
@@ -102,9 +109,13 @@ def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction
     if tuple(target.shape) != (x.shape[0], *x.shape[2:]):
         raise ShapeError("cross_entropy", got=f"input {tuple(x.shape)}, target {tuple(target.shape)}",
                          wanted=f"target {(x.shape[0], *x.shape[2:])} of classes, or {tuple(x.shape)} of probabilities")
-    counted = _counted(target, classes, ignore_index, "cross_entropy")
     xp = namespace(target)
     dtype = accumulation_dtype(value(x).dtype)
+    if x.ndim == 2 and weight is None and not smoothing and target.size and _all_count(target, classes, ignore_index):
+        q = xp.zeros(x.shape, dtype=dtype)
+        q[xp.arange(target.size), target] = 1 / target.size if reduction == "mean" else 1
+        return q, True
+    counted = _counted(target, classes, ignore_index, "cross_entropy")
     along = (classes,) + (1,) * (x.ndim - 2)
     wanted = xp.expand_dims(xp.where(counted, target, -1), axis=1)
     q = astype(wanted == xp.reshape(xp.arange(classes), along), dtype)

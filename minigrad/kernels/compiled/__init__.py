@@ -3,6 +3,6 @@
 from minigrad.kernels.compiled import loading
 
 if loading.INSTALLED:
-    from minigrad.kernels.compiled import activation, averages, convolution, normalization, pooling
+    from minigrad.kernels.compiled import activation, averages, convolution, entropy, normalization, pooling
 
-    __all__ = ["activation", "averages", "convolution", "loading", "normalization", "pooling"]
+    __all__ = ["activation", "averages", "convolution", "entropy", "loading", "normalization", "pooling"]

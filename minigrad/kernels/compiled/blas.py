@@ -15,7 +15,7 @@ __all__ = ["available", "sgemm"]
 
 @functools.cache
 def available() -> bool:
-    """Whether there is a BLAS for loops; the first call sets it to one thread."""
+    """Whether there is a BLAS for loops; the first call loads it and sets it to one thread."""
     if any(importlib.util.find_spec(name) is None for name in ("numba", "scipy", "threadpoolctl")):
         return False
     import scipy.linalg.cython_blas  # noqa: F401 - loads the library
