@@ -20,7 +20,8 @@ LOWEST, HIGHEST = f32(-87.3), f32(88.7)
 def exp32(x):
     """eˣ in float32, within 2 units of the last place; between e^−87.3 and e^88.7. NaN stays.
 
-    x = n·ln 2 + r with |r| ≤ ½·ln 2; the polynomial for eʳ is that of S. Moshier's Cephes library (expf).
+    x = n·ln 2 + r with |r| ≤ ½·ln 2; the polynomial for eʳ is that of S. Moshier's Cephes library (expf). Not for
+    functions compiled with `reassoc`: n is rounded by adding a large number and taking it away again.
     """
     x = HIGHEST if x > HIGHEST else x
     x = LOWEST if x < LOWEST else x

@@ -6,19 +6,23 @@ import numba
 import numpy as np
 
 from minigrad.kernels.compiled.elementary import RANGE, exp32
-from minigrad.kernels.compiled.vectors import FAST, f32, f64
+from minigrad.kernels.compiled.vectors import FAST, f32, f64, sum_about
 
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True, nogil=True, inline="never")
-def exponentials(row):
-    """The largest score, and Σ e^(score − largest)."""
+def largest_of(row):
+    """The largest element, NaN left out."""
     top = row[0]
     for i in range(row.shape[0]):
         top = row[i] if row[i] > top else top
-    total = f32(0)
+    return top
+
+
+@numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
+def exponentials(row, top, out):
+    """out = e^(row − top)."""
     for i in range(row.shape[0]):
-        total += exp32(row[i] - top)
-    return top, total
+        out[i] = exp32(row[i] - top)
 
 
 def cross_entropy(parallel):
@@ -28,8 +32,11 @@ def cross_entropy(parallel):
     @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, q, out):
         for n in span(x.shape[0]):
-            top, total = exponentials(x[n])
-            least = np.log(f64(total))
+            e = np.empty(x.shape[1], f32)
+            top = largest_of(x[n])
+            exponentials(x[n], top, e)
+            total = sum_about(e, f32(0))
+            least = np.log(total)
             loss = 0.0
             for c in range(x.shape[1]):
                 if q[n, c] != 0:  # 0·ln 0 is 0: a class that is ruled out
@@ -39,13 +46,10 @@ def cross_entropy(parallel):
     @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def backward(x, q, gy, gx):
         for n in span(x.shape[0]):
-            top, total = exponentials(x[n])
-            weight = f32(0)
-            for c in range(x.shape[1]):
-                weight += q[n, c]
+            exponentials(x[n], largest_of(x[n]), gx[n])
+            scale = f32(sum_about(q[n], f32(0)) / sum_about(gx[n], f32(0)))
             g = gy[n if gy.shape[0] > 1 else 0]
-            scale = weight / total
             for c in range(x.shape[1]):
-                gx[n, c] = g * (exp32(x[n, c] - top) * scale - q[n, c])
+                gx[n, c] = g * (gx[n, c] * scale - q[n, c])
 
     return forward, backward

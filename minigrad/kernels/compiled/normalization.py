@@ -141,8 +141,10 @@ def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs:
               activation: str = "") -> Any:
     """(gx, gweight, gbias); NotImplemented where no loops fit. `y` is read for a fused activation alone."""
     if (not needs[0] or x.dtype != FLOAT or gy.dtype != FLOAT or rstd.dtype != FLOAT
-            or not x.flags.c_contiguous or not gy.flags.c_contiguous or x.size == 0):
+            or not x.flags.c_contiguous or x.size == 0):
         return NotImplemented
+    if not gy.flags.c_contiguous:  # such as one that was spread over places: copied sooner than by the text
+        gy = np.ascontiguousarray(gy)
     plan = _plan(op.__class__, op.axes, x.shape, activation, loading.PARALLEL_FROM, STRIP)
     w = _parameter(weight, plan.parameters, 1)
     if w is None:
