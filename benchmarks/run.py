@@ -36,8 +36,8 @@ BASES = ("torch eager", "torch eager, raised mmap threshold")
 RAISED = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_TOP_PAD_": str(2**26)}
 #: Name in the tables: module of `peers`, package that has to be installed, variables of its process.
 LIBRARIES: dict[str, tuple[str, str, dict[str, str]]] = {
-    "minigrad": ("minigrad_", "numba", {}),
-    "minigrad, oneDNN": ("minigrad_", "onednn", {"MINIGRAD_CONV": "onednn"}),
+    "minigrad": ("minigrad_", "numba", {"MINIGRAD_KERNELS": "compiled"}),
+    "minigrad, oneDNN": ("minigrad_", "onednn", {}),
     "minigrad, NumPy only": ("minigrad_", "minigrad", {"MINIGRAD_KERNELS": "numpy"}),
     BASES[0]: ("torch_", "torch", {}),
     BASES[1]: ("torch_", "torch", RAISED),
@@ -100,7 +100,6 @@ class Worker:
 def installed(package: str) -> bool:
     """Whether a library can be measured here."""
     if package == "onednn":
-        return False
         from minigrad.kernels import onednn
 
         return onednn.problem() == ""

@@ -40,13 +40,14 @@ class Mode:
     def replace(self, **changes: Any) -> Mode:
         """A copy of this mode with some fields changed."""
         new = Mode(self.recording, self.scope, self.observers, self.recomputing, self.kernels, self.statistics, self)
-        for name in changes:
-            setattr(new, name, changes[name])
+        for name, value in changes.items():
+            setattr(new, name, value)
         return new
 
 
-#: What ``MINIGRAD_KERNELS`` may say: operations' own texts, blocked NumPy beside them, compiled kernels too.
-KERNEL_TIERS = {"text": 0, "numpy": 1, "all": 2}
+#: What ``MINIGRAD_KERNELS`` may say: operations' own texts, blocked NumPy beside them, compiled kernels too, and other
+#: libraries' as well.
+KERNEL_TIERS = {"text": 0, "numpy": 1, "compiled": 2, "all": 3}
 
 
 def _tier_of_process() -> int:

@@ -21,7 +21,7 @@ from minigrad.versions import wrote
 __all__ = ["Optimizer"]
 
 #: The tier of kernels from which on compiled loops may update parameters.
-FUSED = KERNEL_TIERS["all"]
+FUSED = KERNEL_TIERS["compiled"]
 _Settings = tuple[Options, tuple[str, ...]]  # a group's options, and the names of what they ask to be remembered
 
 class Optimizer(ABC):
@@ -279,7 +279,7 @@ class Optimizer(ABC):
 
     def _write(self, slot: Slot, gradient: Array, options: Options, numbers: tuple[Any, ...]) -> None:
         """Update one parameter, by a compiled loop or block by block."""
-        if slot.fused is not None and gradient.strides == slot.array.strides and current().kernels == FUSED:
+        if slot.fused is not None and gradient.strides == slot.array.strides and current().kernels >= FUSED:
             slot.fused(flattened(gradient), *numbers)
             return
         xp = namespace(slot.array)

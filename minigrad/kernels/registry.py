@@ -3,8 +3,8 @@
 An overlay serves calls whose arguments are all arrays of its device, takes and returns exactly what the text does, and
 keeps nothing of its own. Where it declines, the next one is asked, and at last the text runs. Shapes that the text
 notes on the operation for its backward are noted by the kernel too. Tiers: 0 is the text alone, 1 adds blocked
-NumPy, 2 adds compiled kernels. The tier of a process comes from ``MINIGRAD_KERNELS`` (``text``, ``numpy`` or ``all``,
-the default); `disabled` and `tier` change it for a block.
+NumPy, 2 adds compiled kernels, 3 other libraries'. The tier of a process comes from ``MINIGRAD_KERNELS`` (``text``,
+``numpy``, ``compiled`` or ``all``, the default); `disabled` and `tier` change it for a block.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Kernel(NamedTuple):
 _table: dict[tuple[type[Op], str], list[Kernel]] = {}
 
 
-def accelerates(op: type[Op], phase: str, device: str = "cpu", tier: str = "all",
+def accelerates(op: type[Op], phase: str, device: str = "cpu", tier: str = "compiled",
                 when: Callable[..., bool] | None = None) -> Callable[[F], F]:
     """Overlay one phase of one operation: ``@accelerates(BatchNorm, "forward", device="cuda")``.
 
@@ -44,14 +44,15 @@ def accelerates(op: type[Op], phase: str, device: str = "cpu", tier: str = "all"
         The kernel takes ``(op, *inputs)`` or ``(op, saved, needs, *output_gradients)``, as the text does. It declines a
         call by returning NotImplemented. Of several kernels the one registered last is asked first.
     device : "cpu" or "cuda"
-    tier : "numpy" or "all"
+    tier : "numpy", "compiled" or "all"
         From which tier on it serves.
     when : callable, optional
         Given the kernel's arguments, whether it is asked at all: for conditions that several kernels share.
     """
-    if phase not in ("forward", "backward") or device not in ("cpu", "cuda") or tier not in ("numpy", "all"):
+    known = ("forward", "backward"), ("cpu", "cuda"), ("numpy", "compiled", "all")
+    if any(given not in among for given, among in zip((phase, device, tier), known)):
         raise ArgumentError("accelerates", got=f"phase={phase!r}, device={device!r}, tier={tier!r}",
-                            wanted="'forward' or 'backward', 'cpu' or 'cuda', 'numpy' or 'all'")
+                            wanted="'forward' or 'backward', 'cpu' or 'cuda', 'numpy', 'compiled' or 'all'")
 
     def register(kernel: F) -> F:
         kernels = _table.get((op, phase))
@@ -106,7 +107,7 @@ def served(op: type[Op], phase: str, device: str) -> bool:
 
 
 def tier(name: str) -> switch:
-    """Use the tiers up to "text", "numpy" or "all" inside the block."""
+    """Use the tiers up to "text", "numpy", "compiled" or "all" inside the block."""
     if name not in KERNEL_TIERS:
         raise ArgumentError("kernels.tier", got=repr(name), wanted=f"one of {', '.join(map(repr, KERNEL_TIERS))}")
     return switch(kernels=KERNEL_TIERS[name])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import kernels
 from minigrad.kernels.compiled import loading
 from minigrad.modes import KERNEL_TIERS, current
 
@@ -98,7 +99,9 @@ def _kernels() -> str:
     tier = next(name for name, number in KERNEL_TIERS.items() if number == current().kernels)
     if tier != "all":
         return tier
-    return f"all; numba {_version('numba') if loading.INSTALLED else 'not installed'}, scipy {_version('scipy')}"
+    onednn = "" if kernels.onednn.problem() else ", oneDNN"
+    numba = _version("numba") if loading.INSTALLED else "not installed"
+    return f"all{onednn}; numba {numba}, scipy {_version('scipy')}"
 
 
 def _gpu() -> dict[str, str]:

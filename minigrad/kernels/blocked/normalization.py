@@ -81,18 +81,19 @@ def _columns_forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, A
     d = x - x[0]
     offset = np.matmul(k, d)
     d -= offset
-    rest = np.matmul(k, d)
-    d -= rest
+    rest = np.matmul(k, d)  # what the rounding of the offset has left
     statistics = np.empty((3, x.shape[1]), FLOAT)
     mean, variance, rstd = statistics
     np.add(x[0], offset + rest, mean)
     np.matmul(k, d * d, variance)
+    variance -= rest * rest
+    np.maximum(variance, 0, variance)
     np.add(variance, FLOAT.type(eps), rstd)
     np.sqrt(rstd, rstd)
     np.reciprocal(rstd, rstd)
-    d *= rstd if weight is None else weight * rstd
-    if bias is not None:
-        d += bias
+    a = rstd if weight is None else weight * rstd
+    d *= a
+    d += -rest * a if bias is None else bias - rest * a
     return d, statistics
 
 
