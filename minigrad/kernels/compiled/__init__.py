@@ -3,6 +3,6 @@
 from minigrad.kernels.compiled import loading
 
 if loading.INSTALLED:
-    from minigrad.kernels.compiled import activation, averages, convolution, entropy, normalization, pooling
+    from minigrad.kernels.compiled import averages, convolution, elementwise, entropy, normalization, pooling
 
-    __all__ = ["activation", "averages", "convolution", "entropy", "loading", "normalization", "pooling"]
+    __all__ = ["averages", "convolution", "elementwise", "entropy", "loading", "normalization", "pooling"]

@@ -1,4 +1,4 @@
-"""Loops of pooling and activations, compiled by numba; imported when first used. Each is made serial and parallel."""
+"""Loops of pooling and of running averages, compiled by numba; imported when first used."""
 
 from __future__ import annotations
 
@@ -116,17 +116,5 @@ def averaged(parallel):
             moved[i], spread[i] = m, v
             doubt += (m - m) + (v - v)  # 0, or NaN once one is infinite or NaN
         return doubt == 0
-
-    return run
-
-
-def where_positive(parallel):
-    """out = g where y > 0, else 0."""
-    span = RANGE[parallel]
-
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
-    def run(y, g, out):
-        for i in span(y.shape[0]):
-            out[i] = g[i] if y[i] > 0 else 0
 
     return run
