@@ -25,6 +25,10 @@ def draw(*inputs):
 ELSEWHERE = {"tanh": torch.tanh, **{f"max_pool{n}d": getattr(F, f"max_pool{n}d_with_indices") for n in (1, 2, 3)}}
 
 
+#: Arguments that torch does not have: by keyword alone.
+OURS = ("generator", "mask", "activation")
+
+
 @pytest.mark.parametrize("name", functional.__all__)
 def test_arguments_have_torchs_names_and_order(name):
     """torch may have more of them; the docstrings say which are left out."""
@@ -34,7 +38,7 @@ def test_arguments_have_torchs_names_and_order(name):
     except ValueError:  # implemented in C: the signature stands in the first line of the docstring
         text = function.__doc__.strip().split("(", 1)[1].split(")")[0]
         theirs = [part.split("=")[0].strip() for part in text.split(",") if part.strip() != "*"]
-    ours = [p for p in inspect.signature(getattr(functional, name)).parameters if p not in ("generator", "mask")]
+    ours = [p for p in inspect.signature(getattr(functional, name)).parameters if p not in OURS]
     if ours[0] == "x":
         ours[0] = "input"
     assert ours == [p for p in theirs if p in ours]
