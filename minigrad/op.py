@@ -84,6 +84,7 @@ class Op:
     n_out : number of outputs that have a derivative
     n_aux : number of further outputs without one (indices, masks)
     broadcasts : inputs may be broadcast or promoted against each other; their gradients are then summed and cast back
+    promotes : inputs may differ in dtype, and their gradients are cast back, but have their shapes already
     differentiable : False for comparisons and the like: never recorded
     widens : results may be wider than the inputs on purpose; else bfloat16, which NumPy widens for want of loops, stays
     """
@@ -93,6 +94,7 @@ class Op:
     n_out: ClassVar[int] = 1
     n_aux: ClassVar[int] = 0
     broadcasts: ClassVar[bool] = False
+    promotes: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
     widens: ClassVar[bool] = False
     several: ClassVar[bool]
@@ -244,6 +246,12 @@ def record(op: Op, ins: list[Any], outs: tuple[Any, ...], edges: list[Any], need
     node.like = None
     if op.broadcasts or not op.trusted:
         node.like = _like(ins, needs, outs[0] if op.trusted else None)
+    elif op.promotes:
+        dtype = outs[0].dtype
+        for x, need in zip(ins, needs):
+            if need and x.dtype is not dtype:
+                node.like = _like(ins, needs, None)
+                break
     return node
 
 

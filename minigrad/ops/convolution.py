@@ -42,7 +42,7 @@ class _Geometry(Op):
     """Strides, paddings (before, after), dilations and groups; and the arithmetic of columns for them."""
 
     __slots__ = ("stride", "padding", "dilation", "groups")
-    broadcasts = True  # not in shape, but inputs may differ in dtype
+    promotes = True
 
     def __init__(self, stride, padding, dilation, groups):
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups

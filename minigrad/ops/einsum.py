@@ -28,7 +28,7 @@ class Einsum(Op):
     """
 
     __slots__ = ("terms", "result", "optimize")
-    broadcasts = True  # not in shape, but operands may differ in dtype
+    promotes = True
 
     def __init__(self, terms, result, optimize):
         self.terms, self.result, self.optimize = terms, result, optimize

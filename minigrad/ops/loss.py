@@ -23,7 +23,7 @@ class CrossEntropy(Op):
     """
 
     __slots__ = ("reduce",)
-    broadcasts = True  # not in shape, but x and q may differ in dtype
+    promotes = True
     keeps = inputs(0) + inputs(1, when=0)
 
     def __init__(self, reduce):
@@ -71,7 +71,7 @@ class BinaryCrossEntropy(Op):
     loss and its gradient finite at x = 0 and 1.
     """
 
-    broadcasts = True  # not in shape, but x and t may differ in dtype
+    promotes = True
     keeps = inputs(0) + inputs(1, when=0)
 
     def forward(self, x, target):

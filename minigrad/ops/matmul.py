@@ -37,7 +37,7 @@ class Linear(Op):
     """
 
     keeps = inputs(0, when=1) + inputs(1, when=0)
-    broadcasts = True
+    promotes = True
 
     def forward(self, x, w, b):
         xp = namespace(x)

@@ -42,9 +42,12 @@ class _Given(NamedTuple):
         return len(self.shape)
 
 
-def _given(*arguments: Any) -> tuple[Any, ...]:
-    """`_Given` of every argument; None of None."""
-    return tuple([None if a is None else _Given(tuple(a.shape), a.dtype) for a in arguments])
+Shape = tuple[int, ...]
+
+
+def _given(dtype: Any, *shapes: Shape | None) -> tuple[Any, ...]:
+    """`_Given` for every shape; None for None."""
+    return tuple([None if shape is None else _Given(shape, dtype) for shape in shapes])
 
 
 #: Operations with checked arguments that are remembered, of each function.
@@ -158,8 +161,9 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
         ε is negative, or the activation is another.
     """
     if mask is None:
-        y, mean, variance, rstd = apply(_batch_norm(*_given(x, weight, bias), eps, activation), x, weight, bias)
-        return y, mean, variance, rstd
+        op = _batch_norm(x.shape, x.dtype, None if weight is None else weight.shape,
+                         None if bias is None else bias.shape, eps, activation)
+        return apply(op, x, weight, bias)  # type: ignore[no-any-return]
     channels, shape = _channels("batch_norm", x)
     _check("batch_norm", x, (channels,), eps, weight=weight, bias=bias)
     _refuse_activation(activation, mask)
@@ -171,9 +175,10 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
 
 
 @functools.lru_cache(REMEMBERED)
-def _batch_norm(x: _Given, weight: _Given | None, bias: _Given | None, eps: float,
+def _batch_norm(shape_of_x: Shape, dtype: Any, shape_of_weight: Shape | None, shape_of_bias: Shape | None, eps: float,
                 activation: str | None) -> BatchNorm:
     """The operation without a mask, once all has been checked."""
+    x, weight, bias = _given(dtype, shape_of_x, shape_of_weight, shape_of_bias)
     channels, shape = _channels("batch_norm", x)
     _check("batch_norm", x, (channels,), eps, weight=weight, bias=bias)
     _refuse_single("batch_norm", x, math.prod(x.shape) // max(channels, 1))
@@ -304,7 +309,8 @@ def layer_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None
     y : shape and dtype of x
     """
     last = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else normalized_shape
-    op = _layer_norm(*_given(x, weight, bias), last, eps)
+    op = _layer_norm(x.shape, x.dtype, None if weight is None else weight.shape, None if bias is None else bias.shape,
+                     last, eps)
     if mask is None:
         return apply(op, x, weight, bias)[0]
     masked = MaskedNorm(op.axes, op.param_shape, eps)
@@ -312,9 +318,10 @@ def layer_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None
 
 
 @functools.lru_cache(REMEMBERED)
-def _layer_norm(x: _Given, weight: _Given | None, bias: _Given | None, normalized_shape: int | tuple[int, ...],
-                eps: float) -> LayerNorm:
+def _layer_norm(shape_of_x: Shape, dtype: Any, shape_of_weight: Shape | None, shape_of_bias: Shape | None,
+                normalized_shape: int | tuple[int, ...], eps: float) -> LayerNorm:
     """The operation without a mask, once all has been checked."""
+    x, weight, bias = _given(dtype, shape_of_x, shape_of_weight, shape_of_bias)
     shape = _last_axes("layer_norm", x, normalized_shape)
     _check("layer_norm", x, shape, eps, weight=weight, bias=bias)
     return LayerNorm(tuple(range(x.ndim - len(shape), x.ndim)), shape, eps)

@@ -45,7 +45,7 @@ class _Family(Op):
 
     __slots__ = ("axes", "param_shape", "eps", "_parameter")
     _parameter: tuple[int, ...]
-    broadcasts = True  # γ and β against x, and they may differ from it and from each other in dtype
+    promotes = True
     widens = True
     centred: ClassVar[bool] = True
 
@@ -227,7 +227,7 @@ class BatchNormInference(Op):
 
     __slots__ = ("param_shape", "eps")
     keeps = inputs(0, when=(2, 3)) + inputs(1, when=(2, 3)) + inputs(2) + inputs(3, when=(0, 1, 2))
-    broadcasts = True
+    promotes = True
 
     def __init__(self, param_shape, eps):
         self.param_shape, self.eps = param_shape, eps

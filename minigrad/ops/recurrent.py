@@ -27,7 +27,7 @@ class LSTMStep(Op):
 
     n_out = 2
     keeps = inputs(0, 1) + outputs(1)
-    broadcasts = True  # not in shape, but a and c may differ in dtype
+    promotes = True
 
     def forward(self, a, c):
         xp = namespace(a)
@@ -57,7 +57,7 @@ class GRUStep(Op):
     """
 
     keeps = inputs(0, 1, 2)
-    broadcasts = True  # not in shape, but a, b and h may differ in dtype
+    promotes = True
 
     def forward(self, a, b, h):
         _, z, n, _ = self._gates(a, b)
