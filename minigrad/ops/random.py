@@ -6,7 +6,8 @@ A `Generator` holds one stream per device. The default generator serves calls th
 from __future__ import annotations
 
 import contextlib
-import secrets
+import functools
+import os
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -37,7 +38,7 @@ class Generator:
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        self.manual_seed(secrets.randbits(48) if seed is None else seed)
+        self.manual_seed(int.from_bytes(os.urandom(6), "big") if seed is None else seed)
 
     def __new__(cls, *args: Any) -> Generator:
         generator = super().__new__(cls)
@@ -49,10 +50,15 @@ class Generator:
         if not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ArgumentError("manual_seed", got=repr(seed), wanted="an integer of 0 or more")
         self.seed = int(seed)
-        self._host = np.random.Generator(np.random.PCG64(self.seed))
+        self.__dict__.pop("_host", None)
         self._streams: dict[Device, Any] = {}
         self._forks = 0
         return self
+
+    @functools.cached_property
+    def _host(self) -> np.random.Generator:
+        """The stream of the CPU, made when it is first needed: NumPy loads its random numbers only then."""
+        return np.random.Generator(np.random.PCG64(self.seed))
 
     def stream(self, device: str | Device = "cpu") -> Any:
         """The stream of a device: `numpy.random.Generator`, or CuPy's of the same interface."""

@@ -10,7 +10,6 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,9 @@ def _mean_of(rows: int) -> np.ndarray:
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int) -> Any:
+    from concurrent.futures import ThreadPoolExecutor  # not needed for an import of minigrad
+
     return ThreadPoolExecutor(threads, thread_name_prefix="minigrad-blocked")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ ELEMENTS = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16"
 @functools.cache
 def source(name: str) -> str:
     """The text of one of the .cu files beside this one."""
+    from importlib import resources  # not needed for an import of minigrad
+
     return resources.files("minigrad.kernels.cuda").joinpath(f"{name}.cu").read_text(encoding="utf-8")
 
 

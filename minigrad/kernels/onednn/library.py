@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes as ct
 import functools
-import importlib.metadata
+import site
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,28 +31,30 @@ FORMAT = {"source": 129, "source gradient": 130, "weight": 131, "weight gradient
 _FROM, _TO = 1, 17
 
 
-def _path() -> Path | None:
-    """Where the package has put the library."""
-    try:
-        files = importlib.metadata.distribution(PACKAGE).files or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    return next((Path(str(file.locate())) for file in files if file.name == "libdnnl.so.3"), None)
-
-
 @functools.cache
+def _path() -> str | None:
+    """Where the package puts the library, if it is there: beside Python's own folder of libraries."""
+    bases = filter(None, (sys.prefix, site.USER_BASE))
+    return next((str(path) for base in bases if (path := Path(base, "lib", "libdnnl.so.3")).exists()), None)
+
+
 def installed() -> bool:
-    """Whether the package is there. The library is not loaded by asking."""
+    """Whether the library is there: asked at import, so nothing is loaded and no package's list is read."""
     return _path() is not None
 
 
 @functools.cache
 def problem() -> str:
     """Why oneDNN cannot be used here, in one line; empty if it can."""
+    import importlib.metadata  # large, and not needed for an import of minigrad
+
     if not installed():
         return f"{PACKAGE} is not installed (pip install 'minigrad-norm[onednn]')"
     try:
+        importlib.metadata.version(PACKAGE)
         _library()
+    except importlib.metadata.PackageNotFoundError:
+        return f"{_path()} is not from {PACKAGE}"
     except (OSError, AttributeError, MinigradError) as error:
         return f"oneDNN cannot be loaded: {error}"
     return ""
@@ -59,7 +62,7 @@ def problem() -> str:
 
 @functools.cache
 def _library() -> Any:
-    library = ct.CDLL(str(_path()))
+    library = ct.CDLL(_path())
     library.dnnl_primitive_desc_query_md.restype = Handle
     apply_threads()
     return library
