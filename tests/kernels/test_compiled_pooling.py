@@ -5,7 +5,6 @@ import pytest
 
 import minigrad.functional as F
 from minigrad import Tensor, grad, kernels, ops
-from minigrad.kernels.compiled import loading
 
 pytest.importorskip("numba")
 
@@ -16,10 +15,7 @@ OPTIONS = [
 ]
 
 
-@pytest.fixture(params=[False, True], ids=["serial", "parallel"], autouse=True)
-def threads(request, monkeypatch):
-    """Both versions of every loop, whatever the size."""
-    monkeypatch.setattr(loading, "PARALLEL_FROM", 0 if request.param else 2**62)
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 def both(function, *arrays):
