@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -79,7 +80,7 @@ kept = resident()
 released = minigrad.release_memory()
 print(held - kept, kept - resident(), released)
 """
-    if not os.path.exists("/proc/self/statm"):
+    if not Path("/proc/self/statm").exists():
         pytest.skip("no /proc")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "MINIGRAD_MALLOC"))}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

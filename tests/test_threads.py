@@ -40,7 +40,7 @@ def restored(monkeypatch):
 
 @pytest.mark.parametrize("count", [0, -1, 1.0, 2.5, "2", None, True, np.nan, [1]], ids=repr)
 def test_other_than_whole_numbers_are_refused(count, restored):
-    with pytest.raises(ArgumentError, match="set_num_threads: got .*; wanted a whole number of at least 1"):
+    with pytest.raises(ArgumentError, match=r"set_num_threads: got .*; wanted a whole number of at least 1"):
         minigrad.set_num_threads(count)
     assert not restored
     assert threads._count is None
@@ -61,7 +61,7 @@ def test_without_threadpoolctl_nothing_is_set(monkeypatch):
     monkeypatch.setattr(threads, "_count", None)
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     before = minigrad.get_num_threads()
-    with pytest.raises(MinigradError, match="no threadpoolctl(.|\n)*OPENBLAS_NUM_THREADS"):
+    with pytest.raises(MinigradError, match=r"no threadpoolctl(.|\n)*OPENBLAS_NUM_THREADS"):
         minigrad.set_num_threads(before + 1)
     assert minigrad.get_num_threads() == before
 

@@ -62,10 +62,10 @@ def test_loops_serve(shape, activation, least, monkeypatch):
     wide = x.astype(np.float64)
     np.testing.assert_allclose(mean, wide.mean(op.axes, keepdims=True), rtol=1e-6)
     np.testing.assert_allclose(variance, wide.var(op.axes, keepdims=True), rtol=1e-6)
-    needs, gy = (True, True, True), np.ones_like(y)
-    assert normalization.activated_backward(op, (x, w, mean, rstd, y), needs, gy, None, None, None) is not NotImplemented
+    saved, needs, gy = (x, w, mean, rstd, y), (True, True, True), np.ones_like(y)
+    assert normalization.activated_backward(op, saved, needs, gy, None, None, None) is not NotImplemented
     for refused in ((gy, mean, None, None), (None, mean, None, None), (gy.astype(np.float64), None, None, None)):
-        assert normalization.activated_backward(op, (x, w, mean, rstd, y), needs, *refused) is NotImplemented
+        assert normalization.activated_backward(op, saved, needs, *refused) is NotImplemented
     assert normalization.activated_forward(op, np.asfortranarray(x), w, b) is NotImplemented
     assert normalization.activated_forward(op, x.astype(np.float64), w, b) is NotImplemented
 
@@ -132,10 +132,11 @@ def test_refusals():
     x = np.ones((4, 3), np.float32)
     layer = BatchNorm1d(3)
     before = layer.state_dict()
-    for call in (lambda a, **k: ops.batch_norm(x, activation=a, **k), lambda a, **k: layer(Tensor(x), activation=a, **k),
+    for call in (lambda a, **k: ops.batch_norm(x, activation=a, **k),
+                 lambda a, **k: layer(Tensor(x), activation=a, **k),
                  lambda a, **k: F.batch_norm(x, None, None, training=True, activation=a, **k),
                  lambda a, **k: ops.batch_norm_inference(x, x[0], x[0], activation=a, **k)):
-        with pytest.raises(ArgumentError, match="activation='tanh'.*'?relu'?, '?sigmoid"):
+        with pytest.raises(ArgumentError, match=r"activation='tanh'.*'?relu'?, '?sigmoid"):
             call("tanh")
         with pytest.raises(ArgumentError, match="mask"):
             call("relu", mask=np.ones(4, bool))
