@@ -11,13 +11,6 @@ from minigrad.ops.normalization_texts import BatchNorm
 pytest.importorskip("numba")
 
 
-@pytest.fixture(params=[False, True], ids=["serial", "parallel"])
-def threads(request, monkeypatch):
-    """Both versions of every loop, whatever the size."""
-    monkeypatch.setattr(loading, "PARALLEL_FROM", 0 if request.param else 2**62)
-    monkeypatch.setattr(normalization, "STRIP", 16 if request.param else 256)
-
-
 @pytest.mark.parametrize("parameters", [True, False], ids=["affine", "plain"])
 @pytest.mark.parametrize("shape", BATCH, ids=str)
 def test_batch_norm(shape, parameters, threads):

@@ -5,7 +5,6 @@ import pytest
 
 import minigrad.functional as F
 from minigrad import Tensor, grad, kernels, ops
-from minigrad.kernels.compiled import loading
 
 pytest.importorskip("numba")
 
@@ -16,10 +15,7 @@ OPTIONS = [
 ]
 
 
-@pytest.fixture(params=[False, True], ids=["serial", "parallel"], autouse=True)
-def threads(request, monkeypatch):
-    """Both versions of every loop, whatever the size."""
-    monkeypatch.setattr(loading, "PARALLEL_FROM", 0 if request.param else 2**62)
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 def both(function, *arrays):
@@ -68,3 +64,61 @@ def test_other_layouts_and_dtypes_run_as_text():
 def test_empty():
     fast, text = both(lambda t: ops.relu(F.max_pool2d(t, 2)), np.zeros((0, 3, 4, 4), np.float32))
     assert all(a.shape == b.shape for a, b in zip(fast, text))
+
+
+#: Windows that lie on the input and are small: their loops are compiled for just this kernel and stride.
+INSIDE = [((2, 2), (2, 2)), ((3, 3), (3, 3)), ((3, 3), (2, 2)), ((2, 3), (3, 2)), ((1, 2), (1, 2)), ((3, 2), (1, 1)),
+          ((1, 1), (2, 2)), ((1, 1), (1, 1))]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [(9, 8), (7, 7), (3, 3), (10, 3), (4, 11)], ids=str)
+@pytest.mark.parametrize(("kernel", "stride"), INSIDE, ids=str)
+def test_windows_that_lie_inside(kernel, stride, size, dtype, threads, ran):
+    """Odd sizes, whose rest is in no window; ties, of which the first wins; NaN, the largest of all; infinities."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-2, 3, (3, 2, *size)).astype(dtype)
+    x[rng.random(x.shape) < 0.1] = np.nan
+    x[0, 0] = -np.inf
+    x[1, 0, 0, :2], x[1, 1, 1, 1:3], x[2, 0, :2, 0] = np.nan, np.inf, (np.nan, np.inf)
+    fast, text = both(lambda t: F.max_pool2d(t, kernel, stride, return_indices=True), x)
+    for a, b in zip(fast[:2], text[:2]):
+        assert a.dtype == b.dtype
+        assert np.array_equal(a, b, equal_nan=True)
+    np.testing.assert_allclose(fast[2], text[2], rtol=0, atol=8 * np.finfo(dtype).eps)
+    assert ran == [("max_pool_inside", threads), ("scatter_apart" if kernel == stride else "scatter", threads)]
+
+
+def test_the_chosen_place_of_every_window():
+    """Written out: the first of equal elements, NaN before infinity, and the first NaN of several."""
+    nan, inf = np.nan, np.inf
+    x = np.array([[1, 1, nan, inf, -inf, -inf, 9], [1, 1, inf, nan, -inf, -inf, 9], [9, 9, 9, 9, 9, 9, 9]], np.float32)
+    y, places = F.max_pool2d(Tensor(x[None, None], True), 2, return_indices=True)
+    assert np.array_equal(y.numpy()[0, 0], [[1, nan, -inf]], equal_nan=True)
+    assert places.numpy()[0, 0].tolist() == [[0, 2, 4]]
+    t = Tensor(x[None, None], True)
+    (g,) = grad(F.max_pool2d(t, 2), t, Tensor(np.array([[[[5, inf, nan]]]], np.float32)))
+    wanted = np.zeros((3, 7), np.float32)
+    wanted[0, [0, 2, 4]] = 5, inf, nan  # and nothing of them anywhere else, the rest of odd sizes included
+    assert np.array_equal(g.numpy()[0, 0], wanted, equal_nan=True)
+
+
+def test_gradients_of_overlapping_windows_add_up():
+    """One large element in the middle of four windows of 3×3 at stride 2 receives all four gradients."""
+    x = np.zeros((1, 1, 5, 5), np.float32)
+    x[0, 0, 2, 2] = 7
+    t = Tensor(x, True)
+    (g,) = grad(F.max_pool2d(t, 3, 2), t, Tensor(np.array([[[[1, 2], [4, 8]]]], np.float32)))
+    assert g.numpy()[0, 0, 2, 2] == 15
+    assert np.count_nonzero(g.numpy()) == 1
+
+
+@pytest.mark.parametrize("options", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2}], ids=str)
+def test_gradients_in_other_layouts(options, ran):
+    x = np.random.default_rng(0).standard_normal((3, 4, 9, 7)).astype(np.float32)
+    for function in (lambda t: ops.sum(F.max_pool2d(t, **options), (2, 3)),
+                     lambda t: ops.permute_dims(F.max_pool2d(t, **options), (0, 2, 3, 1))):
+        fast, text = both(function, x)
+        for a, b in zip(fast, text):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+    assert "max_pool_inside" in {name for name, _ in ran}

@@ -140,6 +140,8 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any, gmean: Any, gvariance: An
         return NotImplemented
     run = _columns_backward if _as_columns(x) else _planes_backward
     gx, gweight, gbias = run(x, gy, weight, mean.reshape(-1), rstd.reshape(-1))
+    if not np.isfinite(gweight).all():  # a product of gradients and differences may have overflowed on the way
+        return NotImplemented
     return gx, gweight if needs[1] else None, gbias if needs[2] else None
 
 
@@ -166,6 +168,7 @@ def _planes_backward(x: Any, gy: Any, weight: Any, mean: Any, rstd: Any) -> tupl
     seen, upstream, out = x.reshape(shape), gy.reshape(shape), gx.reshape(shape)
     step, m = max(1, PIECE // (2 * count * length)), count * length
 
+    @np.errstate(over="ignore", invalid="ignore")  # each thread has its own
     def work(begin: int, end: int) -> None:
         room = np.empty((count, step, length), FLOAT)
         for low in range(begin, end, step):

@@ -66,11 +66,16 @@ def channel_moments(x, c):
     return near, rest, max(squares / m - rest * rest, 0.0)
 
 
+# What the loops call is bound here, not in a closure: a function that holds another compiled one in a closure gets
+# another key in numba's cache in every process, and is compiled again each time.
+scaled_plain, scaled_relu, scaled_sigmoid = scaled(""), scaled("relu"), scaled("sigmoid")
+through_relu, through_sigmoid = through("relu"), through("sigmoid")
+combined_apart, combined_in_place = combined(False), combined(True)
+
+
 def planes(parallel, activation=""):
     """The loops over channels of x (N, C, L), forward and backward; `statistics` (3, C) are mean, variance, rstd."""
     span = RANGE[parallel]
-    written, combine = scaled(activation), combined(activation != "")
-    pulled: Any = through(activation) if activation else None
 
     @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, weight, bias, eps, y, statistics):
@@ -80,7 +85,12 @@ def planes(parallel, activation=""):
             a = r * weight[c]
             b = f64(bias[c]) - rest * a
             for n in range(x.shape[0]):
-                written(x[n, c], near, f32(a), f32(b), y[n, c])
+                if activation == "relu":
+                    scaled_relu(x[n, c], near, f32(a), f32(b), y[n, c])
+                elif activation == "sigmoid":
+                    scaled_sigmoid(x[n, c], near, f32(a), f32(b), y[n, c])
+                else:
+                    scaled_plain(x[n, c], near, f32(a), f32(b), y[n, c])
             statistics[0, c] = f64(near) + rest
             statistics[1, c] = v
             statistics[2, c] = r
@@ -94,7 +104,10 @@ def planes(parallel, activation=""):
             product = 0.0
             for n in range(count):
                 if activation != "":
-                    pulled(gy[n, c], y[n, c], gx[n, c])
+                    if activation == "relu":
+                        through_relu(gy[n, c], y[n, c], gx[n, c])
+                    else:
+                        through_sigmoid(gy[n, c], y[n, c], gx[n, c])
                     s, p = dots(x[n, c], gx[n, c], mean[c])
                 else:
                     s, p = dots(x[n, c], gy[n, c], mean[c])
@@ -108,7 +121,10 @@ def planes(parallel, activation=""):
             gweight[c] = product
             slope, b, a = f32(-product / m * r), f32(-total / m), f32(r * weight[c])
             for n in range(count):
-                combine(x[n, c], gy[n, c], f32(1), mean[c], slope, b, a, gx[n, c])
+                if activation != "":
+                    combined_in_place(x[n, c], gy[n, c], f32(1), mean[c], slope, b, a, gx[n, c])
+                else:
+                    combined_apart(x[n, c], gy[n, c], f32(1), mean[c], slope, b, a, gx[n, c])
 
     return forward, backward
 
@@ -255,9 +271,8 @@ def column_moments(x, low, high, near, rest, variance):
         variance[c] = max(squares[c] * k - rest[c] * rest[c], 0.0)
 
 
-def columns(parallel, activation=""):
-    """The loops over strips of `strip` columns of x (N, C), forward and backward; `statistics` as in `planes`."""
-    span = RANGE[parallel]
+def strips(activation):
+    """The loops over one strip of columns, forward and backward."""
     written, combine = columns_scaled(activation), columns_combined(activation != "")
     pulled: Any = columns_through(activation) if activation else None
 
@@ -303,15 +318,38 @@ def columns(parallel, activation=""):
             part[2, c] = r * weight[low + c]
         combine(x, g, low, high, near, part[0], part[1], part[2], gx)
 
+    return forward_strip, backward_strip
+
+
+forward_plain, backward_plain = strips("")
+forward_relu, backward_relu = strips("relu")
+forward_sigmoid, backward_sigmoid = strips("sigmoid")
+
+
+def columns(parallel, activation=""):
+    """The loops over strips of `strip` columns of x (N, C), forward and backward; `statistics` as in `planes`."""
+    span = RANGE[parallel]
+
     @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, weight, bias, eps, y, statistics, strip):
         for i in span((x.shape[1] + strip - 1) // strip):
-            forward_strip(x, weight, bias, eps, y, statistics, i * strip, min(i * strip + strip, x.shape[1]))
+            low, high = i * strip, min(i * strip + strip, x.shape[1])
+            if activation == "relu":
+                forward_relu(x, weight, bias, eps, y, statistics, low, high)
+            elif activation == "sigmoid":
+                forward_sigmoid(x, weight, bias, eps, y, statistics, low, high)
+            else:
+                forward_plain(x, weight, bias, eps, y, statistics, low, high)
 
     @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def backward(x, y, gy, weight, mean, rstd, gx, gweight, gbias, strip):
         for i in span((x.shape[1] + strip - 1) // strip):
-            backward_strip(x, y, gy, weight, mean, rstd, gx, gweight, gbias, i * strip,
-                           min(i * strip + strip, x.shape[1]))
+            low, high = i * strip, min(i * strip + strip, x.shape[1])
+            if activation == "relu":
+                backward_relu(x, y, gy, weight, mean, rstd, gx, gweight, gbias, low, high)
+            elif activation == "sigmoid":
+                backward_sigmoid(x, y, gy, weight, mean, rstd, gx, gweight, gbias, low, high)
+            else:
+                backward_plain(x, y, gy, weight, mean, rstd, gx, gweight, gbias, low, high)
 
     return forward, backward

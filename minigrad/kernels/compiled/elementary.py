@@ -18,13 +18,16 @@ LOWEST, HIGHEST = f32(-87.3), f32(88.7)
 
 @numba.njit(inline="always", error_model="numpy")
 def exp32(x):
-    """eˣ in float32, within 2 units of the last place; between e^−87.3 and e^88.7. NaN stays.
+    """eˣ in float32, within 2 units of the last place from −87.3 to 88.3; 0 below, ∞ above 88.4. NaN stays.
+
+    Where eˣ would be denormal it is 0, as denormal numbers slow down whatever is computed with them.
 
     x = n·ln 2 + r with |r| ≤ ½·ln 2; the polynomial for eʳ is that of S. Moshier's Cephes library (expf). Not for
     functions compiled with `reassoc`: n is rounded by adding a large number and taking it away again.
     """
+    gone = x < LOWEST
     x = HIGHEST if x > HIGHEST else x
-    x = LOWEST if x < LOWEST else x
+    x = LOWEST if gone else x
     shifted = x * LOG2_E + SHIFT  # the last bits of the sum are n, rounded
     n = shifted - SHIFT
     r = (x - n * LN2_HIGH) - n * LN2_LOW
@@ -34,7 +37,8 @@ def exp32(x):
     p = p * r + f32(1.6666665459e-1)
     p = p * r + f32(5.0000001201e-1)
     p = p * (r * r) + r + f32(1)
-    return p * i32((f32(shifted).view(i32) + i32(127)) << i32(23)).view(f32)
+    p = p * i32((f32(shifted).view(i32) + i32(127)) << i32(23)).view(f32)
+    return f32(0) if gone else p
 
 
 @numba.njit(inline="always", error_model="numpy")

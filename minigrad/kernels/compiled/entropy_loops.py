@@ -48,7 +48,7 @@ def cross_entropy(parallel):
         for n in span(x.shape[0]):
             exponentials(x[n], largest_of(x[n]), gx[n])
             scale = f32(sum_about(q[n], f32(0)) / sum_about(gx[n], f32(0)))
-            g = gy[n if gy.shape[0] > 1 else 0]
+            g = gy[n] if gy.shape[0] > 1 else gy[0]
             for c in range(x.shape[1]):
                 gx[n, c] = g * (gx[n, c] * scale - q[n, c])
 

@@ -132,12 +132,16 @@ def rows(parallel, centred=True):
     return forward, backward
 
 
+# Bound here, not in `groups`: a function that holds another compiled one in a closure gets another key in numba's cache
+# in every process, and is compiled again each time.
+written, combine = scaled(""), combined(False)
+
+
 def groups(parallel):
     """The loops over rows of x (R, K, L), each K channels of L places; row i has the channels from (i·K) % C on, with
     C the length of the parameters. `statistics` as in `rows`.
     """
     span = RANGE[parallel]
-    written, combine = scaled(""), combined(False)
 
     @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, weight, bias, eps, y, statistics):

@@ -48,7 +48,8 @@ def adam(parallel, decayed, decoupled, amsgrad, maximize):
             w = v[i] * beta2 + d * d * new2
             v[i] = w
             if amsgrad:
-                w = max(top[i], w)
+                largest = top[i]
+                w = w if w > largest or w != w else largest  # NaN stays
                 top[i] = w
             t = m[i] / (np.sqrt(w) + small) * size
             q = p[i]
