@@ -132,6 +132,11 @@ def _tell(observers: tuple[Any, ...], node: Node, gradients: Any, grads: Any) ->
             observer.backward(node, gradients, grads)
 
 
+def _among(wanted: frozenset[Any], node: Node, gradients: list[Any]) -> dict[Any, Any]:
+    """The gradients of a node's outputs that are wanted, by their edges."""
+    return {edge: g for k, g in enumerate(gradients) if (edge := (node, k) if k else node) in wanted}
+
+
 def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callable[..., Any],
          wanted: frozenset[Any] = frozenset(), useful: dict[Node, tuple[bool, ...]] | None = None,
          retained: list[tuple[Any, Any]] | None = None) -> dict[Any, Any]:
@@ -139,9 +144,9 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
 
     A node is queued when its first gradient is filed and runs when no newer node is left, so it sees its total.
     """
+    ported = {edge[0] for edge in pending if edge.__class__ is tuple}  # nodes with a gradient for a further output
     heap = [(-node.seq, node) for edge in pending if (node := node_of(edge)) is not None]
     heapify(heap)
-    ported = {edge[0] for edge in pending if edge.__class__ is tuple}  # nodes with a gradient for a further output
     arrived: dict[Any, Any] = {}
     watched = bool(hooks)
     lift = wrap if create_graph else None
@@ -168,8 +173,7 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
                 gradients = [g if g is None else _hooked((node, k) if k else node, g, wrap, create_graph, retained)
                              for k, g in enumerate(gradients)]
             if wanted:
-                edges_out = [(node, k) if k else node for k in range(n_out)]
-                arrived.update({edge: g for edge, g in zip(edges_out, gradients) if edge in wanted})
+                arrived.update(_among(wanted, node, gradients))
             needs, edges = node.needs, node.edges
             if useful is not None:
                 if node not in useful:

@@ -12,6 +12,15 @@ from minigrad.ops.convolution import Convolution
 pytest.importorskip("numba")
 pytestmark = pytest.mark.skipif(not blas.available(), reason="no BLAS of its own for the loops")
 
+
+
+@pytest.fixture(autouse=True)
+def compiled():
+    """oneDNN, where it is installed, would serve most of these."""
+    with kernels.tier("compiled"):
+        yield
+
+
 #: x, w, stride, padding (before, after) of both axes, dilation, groups
 CASES = {
     "3x3": ((5, 3, 9, 8), (4, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),

@@ -88,7 +88,7 @@ def _columns_forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, A
     np.add(x[0], offset + rest, mean)
     np.matmul(k, d * d, variance)
     variance -= rest * rest
-    np.maximum(variance, 0, variance)
+    np.maximum(variance, 0, out=variance)
     np.add(variance, FLOAT.type(eps), rstd)
     np.sqrt(rstd, rstd)
     np.reciprocal(rstd, rstd)
