@@ -49,7 +49,8 @@ def _layer(layer: Any, shape: tuple[int, ...]) -> Built:
     def both(x: Any, upstream: Any) -> Any:
         y = layer(x)
         found = (y, *y.gradient(x, *held, gradient=upstream))
-        return Tensor.realize(*found) and found
+        Tensor.realize(*found)
+        return found
 
     def call() -> Any:
         found = both(x, upstream)
