@@ -172,7 +172,8 @@ def profile(trainer: Trainer, given: Settings, data: Split, steps: int) -> Profi
     per_epoch = max(1, len(data.train) // given.batch_size)
     given = dataclasses.replace(given, epochs=math.ceil((steps + WARMUP) / per_epoch))
     clocks = [_Clock(steps), _Clock(steps)]
-    for clock, around in zip(clocks, (contextlib.nullcontext(), observe(clocks[1]))):
+    blocks: tuple[Any, ...] = (contextlib.nullcontext(), observe(clocks[1]))
+    for clock, around in zip(clocks, blocks):
         with around, contextlib.suppress(_EnoughError):
             trainer.train(given, data._replace(train=_Timed(data.train, clock)), clock)
     alone, found = (clock.profile for clock in clocks)
