@@ -128,9 +128,11 @@ def difference(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> f
 def measure(work: Work, names: list[str], threads: int, rounds: int) -> dict[str, Any]:
     """Median seconds, ratios to the baseline, and differences from float64, by library."""
     reference = Worker("reference", REFERENCE[0], REFERENCE[2], threads)
-    workers, errors, told = [], {}, {}
+    workers, ready, errors, told = [], [], {}, {}
     try:
-        wanted = reference.values(work.name) if reference.ask("build", work.name) else {}
+        # Without PyTorch there are times, but neither errors nor ratios.
+        known = installed(REFERENCE[1]) and reference.ask("build", work.name)
+        wanted = reference.values(work.name) if known else {}
         reference.close()
         for name in names:
             module, _, more = LIBRARIES[name]
@@ -139,11 +141,14 @@ def measure(work: Work, names: list[str], threads: int, rounds: int) -> dict[str
             try:
                 if not worker.ask("build", work.name):
                     continue
-                errors[name] = difference(worker.values(work.name), wanted)
+                values = worker.values(work.name)
+                if known:
+                    errors[name] = difference(values, wanted)
                 worker.ask("block", work.name, seconds=BLOCK)  # compiles, fills caches
+                ready.append(worker)
             except RuntimeError as error:
                 told[name] = str(error)
-        times = take_turns([w for w in workers if w.name in errors and w.name not in told], work.name, rounds, told)
+        times = take_turns(ready, work.name, rounds, told)
     finally:
         for worker in (*workers, reference):
             worker.close()
@@ -205,8 +210,9 @@ def table(results: dict[str, Any], names: list[str]) -> Table:
     for work, found in results.items():
         base = found["base"]
         cells = [f"{found['ratios'][name]:.2f}" if name in found["ratios"] else "" for name in shown]
-        worst = found["errors"].get("minigrad", found["errors"].get("minigrad, NumPy only", 0.0))
-        rows.append((work, f"{1e3 * found['seconds'][base]:.3g}" if base else "", *cells, f"{worst:.0e}"))
+        error = found["errors"].get("minigrad", found["errors"].get("minigrad, NumPy only"))
+        told = "" if error is None else f"{error:.0e}"
+        rows.append((work, f"{1e3 * found['seconds'][base]:.3g}" if base else "", *cells, told))
     return Table(("forward and backward of", "torch eager, ms", *shown, "minigrad's error"), rows)
 
 
