@@ -2,7 +2,7 @@
 # Environments are rebuilt only when pyproject.toml changes.
 
 PYTHON ?= python3
-# What `make parity` compares with; the plain CPU build is enough.
+# What `make parity` and `make bench` compare with; the plain CPU build is enough.
 TORCH ?= torch==2.13.0
 # Processes that run the tests.
 WORKERS ?= auto
@@ -13,12 +13,15 @@ BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 VENV := .venv
 RUN := $(VENV)/$(BIN)
 PARITY := .venv-parity
+BENCH := .venv-bench
+# What `make bench` measures too, each only if it can be installed here.
+PEERS := '$(TORCH)' jax mygrad autograd tinygrad
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check parity bench gpu-check docs typings clean
+.PHONY: help demo test check parity bench profile gpu-check docs typings clean
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +43,11 @@ check: $(VENV)/.dev ## lint, types, layering, packaging, code size, examples in 
 parity: $(PARITY)/.installed ## compare with PyTorch, in an environment of its own
 	$(PARITY)/$(BIN)/pytest -q tests/parity $(ARGS)
 
-bench: $(VENV)/.dev ## measure the speed of layers and of training steps
-	$(RUN)/python benchmarks/run.py $(ARGS)
+bench: $(BENCH)/.installed ## measure the speed beside PyTorch and others, in an environment of its own
+	$(BENCH)/$(BIN)/python benchmarks/run.py $(ARGS)
+
+profile: $(VENV)/.dev ## show a trainer's time by operation; make profile ARGS="cnn --norm batch"
+	$(RUN)/minigrad profile $(or $(ARGS),mlp)
 
 # Without a network: the interpreter it is run with has CuPy, NumPy, safetensors, pytest and setuptools already.
 gpu-check: ## test and measure on this machine's GPU, writing benchmarks/results/gpu-*
@@ -57,7 +63,7 @@ typings: ## repair the links that type checkers follow
 	$(PYTHON) tools/link_typings.py
 
 clean: ## remove all that the other targets made
-	rm -rf $(VENV) $(PARITY) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(PARITY) $(BENCH) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call make-venv,FOLDER)
@@ -77,6 +83,9 @@ $(VENV)/.made:
 $(PARITY)/.made:
 	$(call make-venv,$(PARITY))
 
+$(BENCH)/.made:
+	$(call make-venv,$(BENCH))
+
 $(VENV)/.core: $(VENV)/.made pyproject.toml
 	$(RUN)/python -m pip install $(PIP_FLAGS) -e '.[progress]'
 	@touch $@
@@ -91,4 +100,10 @@ $(VENV)/.docs: $(VENV)/.made pyproject.toml
 
 $(PARITY)/.installed: $(PARITY)/.made pyproject.toml
 	$(PARITY)/$(BIN)/python -m pip install $(PIP_FLAGS) -e . '$(TORCH)' pytest hypothesis
+	@touch $@
+
+$(BENCH)/.installed: $(BENCH)/.made pyproject.toml
+	$(BENCH)/$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[fast,plot]'
+	@for package in $(PEERS); do $(BENCH)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$package" \
+	  || echo "make bench: $$package could not be installed and is left out" >&2; done
 	@touch $@

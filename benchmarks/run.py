@@ -18,6 +18,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -45,7 +46,7 @@ LIBRARIES: dict[str, tuple[str, str, dict[str, str]]] = {
     "jax.jit": ("jax_", "jax", {}),
     "mygrad": ("mygrad_", "mygrad", {}),
     "autograd": ("autograd_", "autograd", {}),
-    "tinygrad": ("tinygrad_", "tinygrad", {}),
+    "tinygrad": ("tinygrad_", "tinygrad", {"DEV": "CPU", "TRAINING": "1"}),
 }
 REFERENCE = ("torch_", "torch", {"BENCH_FLOAT64": "1"})
 #: The largest difference from float64 that passes, relative to the largest element.
@@ -56,11 +57,12 @@ class Worker:
     """A library's process."""
 
     def __init__(self, name: str, module: str, more: dict[str, str], threads: int) -> None:
-        counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM_CPU_THREADS"),
+                               str(threads))
         path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
         # Each library chooses its own kernels for this processor, whatever the shell says.
         kept = {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
-        variables = {**kept, **counts, "BENCH_THREADS": str(threads), "PYTHONPATH": path, "CPU": "1", **more}
+        variables = {**kept, **counts, "BENCH_THREADS": str(threads), "PYTHONPATH": path, **more}
         self.name = name
         self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self.process = subprocess.Popen([sys.executable, str(HERE / "worker.py"), module], env=variables, text=True,
@@ -106,6 +108,16 @@ def installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+def obstacle(name: str) -> str:
+    """Why a library cannot be measured here; empty if it can be."""
+    package = LIBRARIES[name][1]
+    if not installed(package):
+        return f"{package} is not installed"
+    if package == "tinygrad" and shutil.which(os.environ.get("CC", "clang")) is None:
+        return "tinygrad compiles with clang, which is not installed"
+    return ""
+
+
 def difference(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:
     """The largest difference of any array, relative to its largest element."""
     return max((float(np.abs(a.reshape(-1) - wanted[key].reshape(-1)).max() / max(np.abs(wanted[key]).max(), 1e-12))
@@ -115,9 +127,11 @@ def difference(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> f
 def measure(work: Work, names: list[str], threads: int, rounds: int) -> dict[str, Any]:
     """Median seconds, ratios to the baseline, and differences from float64, by library."""
     reference = Worker("reference", REFERENCE[0], REFERENCE[2], threads)
-    workers, errors, told = [], {}, {}
+    workers, ready, errors, told = [], [], {}, {}
     try:
-        wanted = reference.values(work.name) if reference.ask("build", work.name) else {}
+        # Without PyTorch there are times, but neither errors nor ratios.
+        known = installed(REFERENCE[1]) and reference.ask("build", work.name)
+        wanted = reference.values(work.name) if known else {}
         reference.close()
         for name in names:
             module, _, more = LIBRARIES[name]
@@ -126,15 +140,14 @@ def measure(work: Work, names: list[str], threads: int, rounds: int) -> dict[str
             try:
                 if not worker.ask("build", work.name):
                     continue
-                errors[name] = difference(worker.values(work.name), wanted)
+                values = worker.values(work.name)
+                if known:
+                    errors[name] = difference(values, wanted)
                 worker.ask("block", work.name, seconds=BLOCK)  # compiles, fills caches
+                ready.append(worker)
             except RuntimeError as error:
                 told[name] = str(error)
-        live = [w for w in workers if w.name in errors and w.name not in told]
-        times: dict[str, list[float]] = {w.name: [] for w in live}
-        for turn in range(rounds):
-            for worker in live[turn % len(live):] + live[: turn % len(live)]:
-                times[worker.name].append(worker.ask("block", work.name, seconds=BLOCK))
+        times = take_turns(ready, work.name, rounds, told)
     finally:
         for worker in (*workers, reference):
             worker.close()
@@ -143,6 +156,21 @@ def measure(work: Work, names: list[str], threads: int, rounds: int) -> dict[str
     ratios = {name: statistics.median(a / b for a, b in zip(t, times[base]))
               for name, t in times.items()} if base else {}
     return {"seconds": medians, "ratios": ratios, "base": base, "errors": errors, "failed": told}
+
+
+def take_turns(live: list[Worker], work: str, rounds: int, told: dict[str, str]) -> dict[str, list[float]]:
+    """The seconds of every round, by library; who fails on the way leaves, and what it said goes to `told`."""
+    times: dict[str, list[float]] = {worker.name: [] for worker in live}
+    for turn in range(rounds):
+        first = turn % max(1, len(live))
+        for worker in live[first:] + live[:first]:
+            try:
+                times[worker.name].append(worker.ask("block", work, seconds=BLOCK))
+            except RuntimeError as error:
+                told[worker.name] = str(error)
+                del times[worker.name]
+        live = [worker for worker in live if worker.name not in told]
+    return times
 
 
 def memory(names: list[str], threads: int, steps: int = 10) -> dict[str, int]:
@@ -155,6 +183,8 @@ def memory(names: list[str], threads: int, steps: int = 10) -> dict[str, int]:
         try:
             if worker.ask("build", work):
                 grown[name] = worker.ask("memory", work, steps=steps)
+        except RuntimeError as error:  # its failure at this work is in the report already
+            print(error, file=sys.stderr)
         finally:
             worker.close()
     return grown
@@ -179,8 +209,9 @@ def table(results: dict[str, Any], names: list[str]) -> Table:
     for work, found in results.items():
         base = found["base"]
         cells = [f"{found['ratios'][name]:.2f}" if name in found["ratios"] else "" for name in shown]
-        worst = found["errors"].get("minigrad", found["errors"].get("minigrad, NumPy only", 0.0))
-        rows.append((work, f"{1e3 * found['seconds'][base]:.3g}" if base else "", *cells, f"{worst:.0e}"))
+        error = found["errors"].get("minigrad", found["errors"].get("minigrad, NumPy only"))
+        told = "" if error is None else f"{error:.0e}"
+        rows.append((work, f"{1e3 * found['seconds'][base]:.3g}" if base else "", *cells, told))
     return Table(("forward and backward of", "torch eager, ms", *shown, "minigrad's error"), rows)
 
 
@@ -207,6 +238,17 @@ def growth_plot(results: dict[str, Any], to: Path) -> bool:
     return True
 
 
+def failures(works: dict[str, Any]) -> list[str]:
+    """What failed, in words: which library at which work, and its last line."""
+    return sorted({f"failed: {said}" for found in works.values() for said in found["failed"].values()})
+
+
+def differing(works: dict[str, Any]) -> list[str]:
+    """Which results are further from float64 than they may be."""
+    return [f"{work}: {name} differs from float64 by {error:.1e}" for work, found in works.items()
+            for name, error in found["errors"].items() if not error <= TOLERANCE]
+
+
 def written(folder: Path, environment: dict[str, Any], found: dict[str, Any], names: list[str]) -> Path:
     """Write the report and its figures; returns the report's path."""
     cpu = re.sub(r"[^a-z0-9]+", "-", environment["cpu"].lower()).strip("-")[:40]
@@ -227,8 +269,9 @@ def written(folder: Path, environment: dict[str, Any], found: dict[str, Any], na
             + ", ".join(f"{name} {1e3 * s:.0f}" for name, s in found["import"].items()) + "."]
     if drawn:
         text += ["", f"![How the time of a step grows]({stem}.svg)"]
-    failures = {f"{work}: {said}" for work, r in found["works"].items() for said in r["failed"].values()}
-    text += ["", *(f"- failed: {said}" for said in sorted(failures))] if failures else []
+    left = [f"- left out: {name}, {said}" for name, said in found["left_out"].items()]
+    notes = left + [f"- {said}" for said in failures(found["works"]) + differing(found["works"])]
+    text += ["", *notes] if notes else []
     path = folder / f"{stem}.md"
     path.write_text("\n".join(text) + "\n")
     return path
@@ -248,7 +291,10 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Measure, print, write; 1 if a result differs from float64."""
     given = parser().parse_args()
-    names = [n for n in given.libraries or LIBRARIES if installed(LIBRARIES[n][1])]
+    obstacles = {name: obstacle(name) for name in given.libraries or LIBRARIES}
+    names = [name for name, said in obstacles.items() if not said]
+    left_out = {name: said for name, said in obstacles.items() if said}
+    print("".join(f"left out: {name}, {said}\n" for name, said in left_out.items()), end="", file=sys.stderr)
     works = {name: measure(work, names, given.threads, given.rounds) for name, work in WORKS.items()
              if given.only in name and not print(name, file=sys.stderr)}
     print(table(works, names).text())
@@ -256,14 +302,13 @@ def main() -> int:
         environment = describe_environment()
         environment["libraries"] = {package: importlib.metadata.version(package) for package in
                                     sorted({LIBRARIES[n][1] for n in names} - {"minigrad", "onednn"})}
-        found = {"threads": given.threads, "rounds": given.rounds, "works": works,
+        found = {"threads": given.threads, "rounds": given.rounds, "works": works, "left_out": left_out,
                  "memory": memory([n for n in names if n != "torch.compile"], given.threads),
                  "import": import_seconds(given.rounds)}
         print(f"written: {written(given.to, environment, found, names)}")
-    wrong = [f"{work}: {name} differs by {error:.1e}" for work, found in works.items()
-             for name, error in found["errors"].items() if name.startswith("minigrad") and error > TOLERANCE]
-    print("\n".join(wrong), end="\n" if wrong else "", file=sys.stderr)
-    return bool(wrong)
+    wrong = differing(works)
+    print("".join(f"{said}\n" for said in failures(works) + wrong), end="", file=sys.stderr)
+    return int(any(": minigrad" in said for said in wrong))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from minigrad.errors import MinigradError
 
@@ -19,6 +20,7 @@ minigrad graph mlp|cnn|SCRIPT.py:function|RUN|DUMP.json [options] [-o FILE]
                                           draw a computation graph: svg, png, pdf, dot, json, html or text
 minigrad graph diff A B [-o FILE]         compare two graphs
 minigrad summary mlp|cnn [options]        layers with shapes, parameters, bytes held for backward, times
+minigrad profile mlp|cnn|resnet [options] where the time of training steps goes, by operation; --steps N
 minigrad report RUN… [--out FILE]         put runs side by side in one page
 minigrad data NAME FOLDER                 download fashion-mnist, mnist or cifar10 into a folder
 minigrad train mlp --help                 show the options; with --compare none,batch those of the comparison
@@ -42,7 +44,8 @@ def run(given: list[str]) -> int:
     """Choose the command."""
     command, rest = (given[0], given[1:]) if given else ("--help", [])
     parser = argparse.ArgumentParser("minigrad", usage=f"\n{USAGE}", add_help=False)
-    commands = {"train": train, "graph": graph, "summary": summary, "report": report, "data": data, "check": check}
+    commands = {"train": train, "graph": graph, "summary": summary, "profile": profile,
+                "report": report, "data": data, "check": check}
     if command in ("-h", "--help") or (command in ("train", "check") and rest[:1] in (["-h"], ["--help"])):
         print(USAGE, end="")
     elif command == "--version":
@@ -56,14 +59,22 @@ def run(given: list[str]) -> int:
     return 0
 
 
-def train(arguments: list[str], parser: argparse.ArgumentParser) -> int:
-    """Hand over to the trainer, whose own options follow the network's name; its errors become one line."""
-    from minigrad.examples import compare_batchnorm, compare_options, train_cnn, train_mlp, train_resnet
+def _trainer(command: str, arguments: list[str], parser: argparse.ArgumentParser) -> Any:
+    """The module of the trainer that the first argument names."""
+    from minigrad.examples import train_cnn, train_mlp, train_resnet
 
     single = {"mlp": train_mlp, "cnn": train_cnn, "resnet": train_resnet}
     if not arguments or arguments[0] not in single:
         got = arguments[0] if arguments else "nothing"
-        parser.error(f"train needs a network, {', '.join(sorted(single))}; got {got}")
+        parser.error(f"{command} needs a network, {', '.join(sorted(single))}; got {got}")
+    return single[arguments[0]]
+
+
+def train(arguments: list[str], parser: argparse.ArgumentParser) -> int:
+    """Hand over to the trainer, whose own options follow the network's name; its errors become one line."""
+    from minigrad.examples import compare_batchnorm, compare_options
+
+    single = _trainer("train", arguments, parser)
     pairs = zip(arguments, [*arguments[1:], ""])
     compared = [following for argument, following in pairs if argument == "--compare"]
     compared += [argument.removeprefix("--compare=") for argument in arguments if argument.startswith("--compare=")]
@@ -71,7 +82,20 @@ def train(arguments: list[str], parser: argparse.ArgumentParser) -> int:
         return compare_options.main(arguments, "minigrad train")
     if compared:
         return compare_batchnorm.main(arguments, "minigrad train")
-    return int(single[arguments[0]].main(arguments[1:], f"minigrad train {arguments[0]}"))
+    return int(single.main(arguments[1:], f"minigrad train {arguments[0]}"))
+
+
+def profile(arguments: list[str], parser: argparse.ArgumentParser) -> int:
+    """Print where the time of a trainer's steps goes."""
+    trainer = _trainer("profile", arguments, parser).TRAINER
+    from minigrad.profiling import profile_command
+
+    try:
+        print(profile_command(arguments[1:], trainer))
+    except (MinigradError, OSError) as error:
+        print(f"minigrad profile: error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def report(arguments: list[str], _parser: argparse.ArgumentParser) -> int:

@@ -9,13 +9,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from minigrad.backend import is_array, is_floating, namespace
+from minigrad.backend import device_of, is_array, is_floating, namespace
 from minigrad.errors import GraphError
 from minigrad.graph import Node
 from minigrad.modes import Mode, layer_path, switch
 from minigrad.op import value
 
-__all__ = ["Observer", "detect_anomaly", "observe"]
+__all__ = ["Observer", "detect_anomaly", "observe", "wait_for"]
 
 
 class Observer:
@@ -69,6 +69,13 @@ class observe(switch):
 
     def changed(self, mode: Mode) -> Mode:
         return mode.replace(observers=(*mode.observers, self.observer))
+
+
+def wait_for(tensors: Any) -> None:
+    """Wait until a device has computed these Tensors, arrays or None: who measures times has to."""
+    array = next((value(t) for t in tensors if is_array(value(t))), None)
+    if array is not None and device_of(array).type != "cpu":
+        namespace(array).cuda.get_current_stream().synchronize()
 
 
 class _Anomaly(Observer):

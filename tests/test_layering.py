@@ -49,6 +49,7 @@ ORDER = (
     "minigrad.examples",
     "minigrad.selftest",
     "minigrad.graph_commands",
+    "minigrad.profiling",
     "minigrad.cli",
     "minigrad.__main__",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from works import MOMENTUM, RATE, Work, labels, network_of, numbers, weights
+from works import MOMENTUM, Work, labels, network_of, numbers, rate_of, weights
 
 import minigrad
 import minigrad.functional as F
@@ -65,7 +65,7 @@ def step(work: Work) -> Built:
         if layer[0] in ("linear", "conv"):
             weight, bias = weights(layer, place)
             model[place].load_state_dict({"weight": weight, "bias": bias})
-    optimizer = optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM)
+    optimizer = optim.SGD(model.parameters(), lr=rate_of(work), momentum=MOMENTUM)
     x, target = Tensor(numbers("x", *shape)), Tensor(labels(shape[0]))
 
     def call() -> Any:

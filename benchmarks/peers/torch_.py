@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from works import MOMENTUM, RATE, Work, labels, network_of, numbers, weights
+from works import MOMENTUM, Work, labels, network_of, numbers, rate_of, weights
 
 from peers import Built
 
@@ -74,7 +74,7 @@ def step(work: Work) -> Built:
             model[place].load_state_dict({"weight": torch.tensor(weight), "bias": torch.tensor(bias)})
     model = model.to(DTYPE)
     forward = torch.compile(model) if COMPILED else model
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate_of(work), momentum=MOMENTUM)
     x, target = _tensor(numbers("x", *shape)), torch.tensor(labels(shape[0]))
     cross_entropy = nn.functional.cross_entropy
 

@@ -89,6 +89,21 @@ class Table:
         written = ["  ".join(map(pad, line, widths, align)).rstrip() for line in lines]
         return "\n".join([printable(self.caption), *written] if self.caption else written)
 
+    def markdown(self) -> str:
+        """Write the table for a Markdown page.
+
+        Returns
+        -------
+        str
+            Lines without a trailing newline; a ``|`` in a cell is escaped. There is no caption in Markdown's tables:
+            it is a paragraph above.
+        """
+        cells = self._written()
+        rules = ["---:" if letter == "r" else "---" for letter in self._alignment(cells)]
+        lines = [[printable(heading) for heading in self.columns], rules, *cells]
+        written = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+        return "\n".join([printable(self.caption), "", *written] if self.caption else written)
+
     def html(self) -> str:
         """Write the table as HTML.
 

@@ -13,12 +13,11 @@ from types import TracebackType
 from typing import Any, Literal
 
 from minigrad import engine
-from minigrad.backend import device_of, is_array, namespace
 from minigrad.errors import ArgumentError
 from minigrad.graph import Node
 from minigrad.layers.module import Module as Layer
 from minigrad.modes import STEP, current, switch
-from minigrad.observers import Observer, observe
+from minigrad.observers import Observer, observe, wait_for
 from minigrad.op import value
 from minigrad.viz.builder import Builder, Storages
 from minigrad.viz.expansion import expand
@@ -116,7 +115,8 @@ class Recorder(Observer):
 
     def forward(self, op: Any, node: Node | None, scope: Any, inputs: Any, outputs: Any) -> None:
         """Told by the engine: an operation has run."""
-        self._synchronize(outputs)
+        if self.times:
+            wait_for(outputs)
         elapsed = time.perf_counter() - self._clock
         phase = self._phase()
         if phase is None:  # the engine adds to a `.grad`: no part of any graph
@@ -130,7 +130,8 @@ class Recorder(Observer):
 
     def backward(self, node: Node, output_gradients: Any, input_gradients: Any) -> None:
         """Told by the engine: a node's backward has run."""
-        self._synchronize(input_gradients)
+        if self.times:
+            wait_for(input_gradients)
         elapsed = time.perf_counter() - self._clock
         self._enter_run(node.seq)
         row = self.builder.backward(node, output_gradients, input_gradients)
@@ -139,12 +140,6 @@ class Recorder(Observer):
             if row.id in self._opened:
                 self._open(row.id, [value(g) for g in output_gradients])
         self._clock = time.perf_counter()
-
-    def _synchronize(self, tensors: Any) -> None:
-        if self.times:
-            array = next((value(t) for t in tensors if is_array(value(t))), None)
-            if array is not None and device_of(array).type != "cpu":
-                namespace(array).cuda.get_current_stream().synchronize()
 
     def _wants(self, op: Any) -> bool:
         return self.opening == "all" or (bool(self.opening) and COMPOSITE.search(op.name) is not None)

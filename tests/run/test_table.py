@@ -103,3 +103,9 @@ def test_percentages_durations_and_cuts() -> None:
     assert [format_percent(value) for value in (0.8124, 1, math.nan)] == ["81.2 %", "100.0 %", "nan"]
     assert [format_duration(value) for value in (0, 59.6, 3605, math.inf)] == ["0:00", "1:00", "1:00:05", "?"]
     assert [shorten("正規化", columns) for columns in (6, 5, 4, 1, 0)] == ["正規化", "正規…", "正…", "…", ""]
+
+
+def test_markdown():
+    table = Table(("network", "a|b"), [("none", 81.25), ("batch", None)], "Results")
+    assert table.markdown().splitlines() == [
+        "Results", "", r"| network | a\|b |", "| --- | ---: |", "| none | 81.25 |", "| batch | – |"]
