@@ -150,8 +150,7 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
     arrived: dict[Any, Any] = {}
     watched = bool(hooks)
     lift = wrap if create_graph else None
-    mode = current()
-    observers = mode.observers
+    observers = (mode := current()).observers
     token = enter(mode if mode.recording == create_graph else mode.replace(recording=create_graph))
     try:
         fresh: Node | None = None  # found last and not queued yet: in a chain it is the next, and no queue is needed

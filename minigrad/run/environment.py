@@ -99,9 +99,9 @@ def _kernels() -> str:
     tier = next(name for name, number in KERNEL_TIERS.items() if number == current().kernels)
     if tier != "all":
         return tier
-    onednn = "" if kernels.onednn.problem() else ", oneDNN"
     numba = _version("numba") if loading.INSTALLED else "not installed"
-    return f"all{onednn}; numba {numba}, scipy {_version('scipy')}"
+    onednn = "not installed" if kernels.onednn.problem() else _version("onednn-cpu-gomp")
+    return f"all; numba {numba}, scipy {_version('scipy')}, oneDNN {onednn}"
 
 
 def _gpu() -> dict[str, str]:

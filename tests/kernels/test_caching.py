@@ -6,11 +6,12 @@ numba = pytest.importorskip("numba")
 
 LOOPS = [("channels", name, parallel, activation) for name in ("planes", "columns") for parallel in (False, True)
          for activation in ("", "relu", "sigmoid")]
+LOOPS += [("elementwise_loops", way, True, name) for way in ("forward", "backward") for name in ("sigmoid", "silu")]
 LOOPS += [("rows", "rows", True, centred) for centred in (False, True)]
 LOOPS += [("rows", "groups", True), ("entropy_loops", "cross_entropy", True), ("windows", "products", True),
           ("windows", "single", True), ("windows", "channel_sums", True), ("loops", "max_pool", True),
           ("loops", "max_pool_inside", True, 2, 2, 2, 2), ("loops", "scatter", True), ("loops", "averaged", False),
-          ("loops", "scatter_apart", True, 2, 2), ("loops", "where_positive", True),
+          ("loops", "scatter_apart", True, 2, 2), ("elementwise_loops", "dropped", True),
           ("updates", "sgd", True, True, True, True, True, True), ("updates", "adam", True, True, True, True, True)]
 
 

@@ -27,31 +27,44 @@ def _tanh_backward(g, y):
     return g * (f32(1) - y * y)
 
 
-FORWARDS = {"sigmoid": sigmoid32, "silu": _silu}
-#: Of the gradient and what backward keeps: the output, but for SiLU the input.
-PULLS = {**BACKWARDS, "silu": _silu_backward, "tanh": _tanh_backward}
+# Which function a loop calls is decided by names, not by a closure: see `channels`.
+relu_backward, sigmoid_backward = BACKWARDS["relu"], BACKWARDS["sigmoid"]
 
 
 def forward(parallel, name):
-    """y = a(x)."""
-    span, act = RANGE[parallel], FORWARDS[name]
+    """y = sigmoid or SiLU of x."""
+    span = RANGE[parallel]
 
     @numba.njit(parallel=parallel, fastmath={"contract"}, error_model="numpy", cache=True, nogil=True)
     def run(x, y):
-        for i in span(x.shape[0]):
-            y[i] = act(x[i])
+        if name == "sigmoid":
+            for i in span(x.shape[0]):
+                y[i] = sigmoid32(x[i])
+        else:
+            for i in span(x.shape[0]):
+                y[i] = _silu(x[i])
 
     return run
 
 
 def backward(parallel, name):
-    """gx = the gradient through the activation that kept `kept`."""
-    span, pull = RANGE[parallel], PULLS[name]
+    """gx = the gradient through the activation that kept `kept`: its output, but for SiLU the input."""
+    span = RANGE[parallel]
 
     @numba.njit(parallel=parallel, fastmath={"contract"}, error_model="numpy", cache=True, nogil=True)
     def run(kept, g, gx):
-        for i in span(g.shape[0]):
-            gx[i] = pull(g[i], kept[i])
+        if name == "relu":
+            for i in span(g.shape[0]):
+                gx[i] = relu_backward(g[i], kept[i])
+        elif name == "sigmoid":
+            for i in span(g.shape[0]):
+                gx[i] = sigmoid_backward(g[i], kept[i])
+        elif name == "tanh":
+            for i in span(g.shape[0]):
+                gx[i] = _tanh_backward(g[i], kept[i])
+        else:
+            for i in span(g.shape[0]):
+                gx[i] = _silu_backward(g[i], kept[i])
 
     return run
 
