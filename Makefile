@@ -103,7 +103,7 @@ $(PARITY)/.installed: $(PARITY)/.made pyproject.toml
 	@touch $@
 
 $(BENCH)/.installed: $(BENCH)/.made pyproject.toml
-	$(BENCH)/$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[fast,plot]'
+	$(BENCH)/$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[fast,onednn,plot]'
 	@for package in $(PEERS); do $(BENCH)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$package" \
 	  || echo "make bench: $$package could not be installed and is left out" >&2; done
 	@touch $@

@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ from minigrad.run import Table, describe_environment
 
 HERE = Path(__file__).resolve().parent
 BLOCK = 0.1
+#: Seconds between two libraries' turns: idle threads of linear algebra (OpenBLAS's, say) go on looking for work for up
+#: to a tenth of a second, at the cost of whoever is next.
+PAUSE = 0.12
 BASES = ("torch eager", "torch eager, raised mmap threshold")
 RAISED = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_TOP_PAD_": str(2**26)}
 #: Name in the tables: module of `peers`, package that has to be installed, variables of its process.
@@ -164,6 +168,7 @@ def take_turns(live: list[Worker], work: str, rounds: int, told: dict[str, str])
     for turn in range(rounds):
         first = turn % max(1, len(live))
         for worker in live[first:] + live[:first]:
+            time.sleep(PAUSE)
             try:
                 times[worker.name].append(worker.ask("block", work, seconds=BLOCK))
             except RuntimeError as error:
