@@ -226,7 +226,7 @@ def growth_plot(results: dict[str, Any], to: Path) -> bool:
         import matplotlib.pyplot as plt
     except ImportError:
         return False
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), constrained_layout=True, sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), constrained_layout=True, sharey=True)
     for axis, of in zip(axes, ("batch", "width", "depth")):
         found = [(WORKS[name].detail[("", "width", "depth", "batch").index(of)], r["seconds"])
                  for name, r in results.items() if WORKS[name].kind == "growth" and WORKS[name].detail[0] == of]
@@ -236,9 +236,12 @@ def growth_plot(results: dict[str, Any], to: Path) -> bool:
                 axis.plot(*zip(*points), marker="o", markersize=3, label=name,
                           linewidth=2.2 if name == "minigrad" else 1)
         axis.set(xscale="log", yscale="log", xlabel=of)
+        sizes = sorted({size for size, _ in found})
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("one training step, ms")
-    axes[-1].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside right center")
     figure.savefig(to)
     return True
 
