@@ -1,5 +1,9 @@
 """Compiled loops are found again in numba's cache by later processes."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 numba = pytest.importorskip("numba")
@@ -27,3 +31,29 @@ def test_no_loop_holds_a_compiled_function_in_a_closure(loop):
         held = [cell.cell_contents for cell in function.py_func.__closure__ or ()]
         assert not [h for h in held if isinstance(h, numba.core.dispatcher.Dispatcher)]
         assert function._cache.__class__.__name__ == "FunctionCache"
+
+
+COMPILING = """
+import sys
+import numpy as np
+from minigrad import ops
+x = np.random.default_rng(0).standard_normal((8, 3, 4, 4)).astype(np.float32)
+wide = x.astype(np.float64)
+wanted = (wide - wide.mean((0, 2, 3), keepdims=True)) / np.sqrt(wide.var((0, 2, 3), keepdims=True) + 1e-5)
+ones = np.ones(3, np.float32)
+for activation in sys.argv[1].split(","):
+    for weight in (ones, None):
+        y = ops.batch_norm(x, weight, None, activation=activation or None)[0]
+        found = {"": wanted, "relu": np.maximum(wanted, 0), "sigmoid": 1 / (1 + np.exp(-wanted))}[activation]
+        assert np.abs(y - found).max() < 1e-5, (activation, weight)
+"""
+
+
+def test_processes_that_compile_at_the_same_time_find_their_own_code(tmp_path):
+    """numba numbers the files of compiled versions; without a lock, two processes take the same number."""
+    orders = (",relu,sigmoid", "sigmoid,relu,", "relu,sigmoid,")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    for _ in range(2):  # the second time, what the first has written is read
+        running = [subprocess.Popen([sys.executable, "-c", COMPILING, order], env=environment, cwd=tmp_path)
+                   for order in orders]
+        assert [process.wait() for process in running] == [0] * len(orders)

@@ -13,7 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from minigrad.kernels.compiled.elementary import RANGE
+from minigrad.kernels.compiled.elementary import RANGE, njit_for
 from minigrad.kernels.compiled.vectors import (
     ACTIVATIONS,
     BACKWARDS,
@@ -77,7 +77,7 @@ def planes(parallel, activation=""):
     """The loops over channels of x (N, C, L), forward and backward; `statistics` (3, C) are mean, variance, rstd."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, activation), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, weight, bias, eps, y, statistics):
         for c in span(x.shape[1]):
             near, rest, v = channel_moments(x, c)
@@ -95,7 +95,7 @@ def planes(parallel, activation=""):
             statistics[1, c] = v
             statistics[2, c] = r
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, activation), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def backward(x, y, gy, weight, mean, rstd, gx, gweight, gbias):
         count, channels, length = x.shape
         m = f64(count) * length
@@ -201,7 +201,7 @@ def columns_combined(in_place):
     Loops over two names of the same memory would not get vector instructions.
     """
 
-    @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
+    @njit_for((in_place,), fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
     def run(x, g, low, high, near, slope, b, a, out):
         for n in range(x.shape[0]):
             v, o = x[n, low:high], out[n, low:high]
@@ -216,7 +216,7 @@ def columns_scaled(activation):
     """The function out = activation((x − near)·a + b), per column."""
     act = ACTIVATIONS[activation]
 
-    @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
+    @njit_for((activation,), fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
     def run(x, low, high, near, a, b, out):
         for n in range(x.shape[0]):
             v, o = x[n, low:high], out[n, low:high]
@@ -230,7 +230,7 @@ def columns_through(activation):
     """The function out = g through the activation that gave y, per column."""
     pull = BACKWARDS[activation]
 
-    @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
+    @njit_for((activation,), fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
     def run(g, y, low, high, out):
         for n in range(g.shape[0]):
             h, u, o = g[n, low:high], y[n, low:high], out[n, low:high]
@@ -276,7 +276,7 @@ def strips(activation):
     written, combine = columns_scaled(activation), columns_combined(activation != "")
     pulled: Any = columns_through(activation) if activation else None
 
-    @numba.njit(error_model="numpy", cache=True, nogil=True)
+    @njit_for((activation,), error_model="numpy", cache=True, nogil=True)
     def forward_strip(x, weight, bias, eps, y, statistics, low, high):
         width = high - low
         near, rest, variance = np.empty((3, width), f32), np.empty(width), np.empty(width)
@@ -291,7 +291,7 @@ def strips(activation):
             near[2, c] = f64(bias[low + c]) - rest[c] * a
         written(x, low, high, near[0], near[1], near[2], y)
 
-    @numba.njit(error_model="numpy", cache=True, nogil=True)
+    @njit_for((activation,), error_model="numpy", cache=True, nogil=True)
     def backward_strip(x, y, gy, weight, mean, rstd, gx, gweight, gbias, low, high):
         count, width = x.shape[0], high - low
         sums, part = np.zeros((2, width)), np.empty((3, width), f32)
@@ -330,7 +330,7 @@ def columns(parallel, activation=""):
     """The loops over strips of `strip` columns of x (N, C), forward and backward; `statistics` as in `planes`."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, activation), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, weight, bias, eps, y, statistics, strip):
         for i in span((x.shape[1] + strip - 1) // strip):
             low, high = i * strip, min(i * strip + strip, x.shape[1])
@@ -341,7 +341,7 @@ def columns(parallel, activation=""):
             else:
                 forward_plain(x, weight, bias, eps, y, statistics, low, high)
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, activation), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def backward(x, y, gy, weight, mean, rstd, gx, gweight, gbias, strip):
         for i in span((x.shape[1] + strip - 1) // strip):
             low, high = i * strip, min(i * strip + strip, x.shape[1])

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numba
 import numpy as np
 
-__all__ = ["RANGE", "exp32", "relu32", "sigmoid32"]
+__all__ = ["RANGE", "exp32", "njit_for", "relu32", "sigmoid32"]
 
 f32, i32 = np.float32, np.int32
+def njit_for(case: tuple[Any, ...], **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit` for a function that another makes for several cases, under a name that tells them apart.
+
+    numba's symbols and the files of its cache are called after the function and a number that starts again in every
+    process. Of two cases with one name, compiled in different processes, one would be taken for the other.
+    """
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        mark = "".join(f"_{part}" if part != "" else "_plain" for part in case)
+        function.__name__ += mark
+        function.__qualname__ += mark
+        return numba.njit(**options)(function)
+
+    return compiled
+
+
 #: What a loop that may run in several threads runs over. It has to be bound outside the loop's function.
 RANGE = {False: range, True: numba.prange}
 

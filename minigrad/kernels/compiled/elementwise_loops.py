@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from minigrad.kernels.compiled.elementary import RANGE, sigmoid32
+from minigrad.kernels.compiled.elementary import RANGE, njit_for, sigmoid32
 from minigrad.kernels.compiled.vectors import BACKWARDS
 
 f32 = np.float32
@@ -35,7 +35,7 @@ def forward(parallel, name):
     """y = sigmoid or SiLU of x."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, fastmath={"contract"}, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, name), parallel=parallel, fastmath={"contract"}, error_model="numpy", cache=True, nogil=True)
     def run(x, y):
         if name == "sigmoid":
             for i in span(x.shape[0]):
@@ -51,7 +51,7 @@ def backward(parallel, name):
     """gx = the gradient through the activation that kept `kept`: its output, but for SiLU the input."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, fastmath={"contract"}, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, name), parallel=parallel, fastmath={"contract"}, error_model="numpy", cache=True, nogil=True)
     def run(kept, g, gx):
         if name == "relu":
             for i in span(g.shape[0]):
@@ -73,7 +73,7 @@ def dropped(parallel):
     """y = x·scale where kept, else 0."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def run(x, kept, scale, y):
         for i in span(x.shape[0]):
             y[i] = x[i] * scale if kept[i] else f32(0)

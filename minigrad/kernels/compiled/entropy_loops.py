@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from minigrad.kernels.compiled.elementary import RANGE, exp32
+from minigrad.kernels.compiled.elementary import RANGE, exp32, njit_for
 from minigrad.kernels.compiled.vectors import FAST, f32, f64, sum_about
 
 
@@ -29,7 +29,7 @@ def cross_entropy(parallel):
     """(forward, backward) for scores x and coefficients q (N, C); each row's loss in float64."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, q, out):
         for n in span(x.shape[0]):
             e = np.empty(x.shape[1], f32)
@@ -43,7 +43,7 @@ def cross_entropy(parallel):
                     loss -= q[n, c] * (f64(x[n, c]) - top - least)
             out[n] = loss if total == total else np.nan
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def backward(x, q, gy, gx):
         for n in span(x.shape[0]):
             exponentials(x[n], largest_of(x[n]), gx[n])

@@ -8,6 +8,7 @@ import importlib.util
 import os
 from typing import Any
 
+from minigrad.kernels.compiled.caching import lock_entries
 from minigrad.threads import apply_threads
 
 
@@ -43,4 +44,5 @@ def _numba() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
     importlib.import_module("numba")
+    lock_entries(importlib.import_module("numba.core.caching").IndexDataCacheFile)
     apply_threads()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from minigrad.kernels.compiled.elementary import RANGE
+from minigrad.kernels.compiled.elementary import RANGE, njit_for
 
 
 def max_pool(parallel):
     """The largest element of each window of x (planes, H, W), and the place of the window that holds it."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def run(x, kernel, stride, before, dilation, y, which):
         for plane in span(x.shape[0]):
             for i in range(y.shape[1]):
@@ -45,7 +44,7 @@ def max_pool_inside(parallel, high, wide, down, right):
     """
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, high, wide, down, right), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def run(x, y, which):
         for plane in span(x.shape[0]):
             for i in range(y.shape[1]):
@@ -69,7 +68,7 @@ def scatter(parallel):
     """Each element of g (planes, OH, OW) added at the place of its window in out (planes, H, W), which holds zeros."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def run(g, which, kernel, stride, before, dilation, out):
         for plane in span(g.shape[0]):
             for i in range(g.shape[1]):
@@ -86,7 +85,7 @@ def scatter_apart(parallel, high, wide):
     """`scatter` for windows of (high, wide) that touch and do not overlap; `out` need not hold anything yet."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, high, wide), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def run(g, which, out):
         rows, columns = g.shape[1] * high, g.shape[2] * wide
         for plane in span(g.shape[0]):
@@ -106,7 +105,7 @@ def scatter_apart(parallel, high, wide):
 def averaged(parallel):
     """moved = (1 − a)·m + a·μ, spread = (1 − a)·v + b·σ²; returns whether all of both are finite."""
 
-    @numba.njit(error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), error_model="numpy", cache=True, nogil=True)
     def run(mean, variance, batch_mean, batch_variance, a, b, moved, spread):
         kept, a, b = np.float32(1 - a), np.float32(a), np.float32(b)
         doubt = np.float32(0)

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from minigrad.kernels.compiled.channels import STRETCH
-from minigrad.kernels.compiled.elementary import RANGE
+from minigrad.kernels.compiled.elementary import RANGE, njit_for
 from minigrad.kernels.compiled.vectors import (
     FAST,
     HUGE,
@@ -98,7 +98,7 @@ def rows(parallel, centred=True):
     """
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, centred), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, weight, bias, eps, y, statistics):
         for i in span(x.shape[0]):
             near, rest, v = row_moments(x[i], centred)
@@ -108,7 +108,7 @@ def rows(parallel, centred=True):
             statistics[1, i] = v
             statistics[2, i] = r
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, centred), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def backward(x, gy, weight, mean, rstd, gx, gweight, gbias):
         m = f64(x.shape[1])
         parts = min(PARTS, x.shape[0]) if parallel else 1
@@ -143,7 +143,7 @@ def groups(parallel):
     """
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, weight, bias, eps, y, statistics):
         flat = x.reshape(x.shape[0], x.shape[1] * x.shape[2])
         for i in span(x.shape[0]):
@@ -157,7 +157,7 @@ def groups(parallel):
             statistics[1, i] = v
             statistics[2, i] = r
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def backward(x, gy, weight, mean, rstd, gx, gweight, gbias):
         m = f64(x.shape[1]) * x.shape[2]
         parts = min(PARTS, x.shape[0]) if parallel else 1

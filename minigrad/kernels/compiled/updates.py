@@ -6,17 +6,17 @@ sums here): parameters come out bit for bit as the texts leave them. The numbers
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from minigrad.kernels.compiled.elementary import RANGE
+from minigrad.kernels.compiled.elementary import RANGE, njit_for
 
 
 def sgd(parallel, decayed, moving, damped, nesterov, maximize):
     """SGD: see `minigrad.optim.SGD`. `b` is read where something is `moving` alone."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, decayed, moving, damped, nesterov, maximize), parallel=parallel,
+              error_model="numpy", cache=True, nogil=True)
     def run(p, b, g, *numbers):
         lr, momentum, decay, kept = numbers[0][()], numbers[1][()], numbers[2][()], numbers[3][()]
         for i in span(p.shape[0]):
@@ -36,7 +36,8 @@ def adam(parallel, decayed, decoupled, amsgrad, maximize):
     """Adam and AdamW: see `minigrad.optim.Adam`. `top` is read with `amsgrad` alone."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel, decayed, decoupled, amsgrad, maximize), parallel=parallel,
+              error_model="numpy", cache=True, nogil=True)
     def run(p, m, v, top, g, *numbers):
         new1, beta2, new2, decay = numbers[0][()], numbers[1][()], numbers[2][()], numbers[3][()]
         size, small, shrink = numbers[4][()], numbers[5][()], numbers[6][()]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from minigrad.kernels.compiled.elementary import relu32, sigmoid32
+from minigrad.kernels.compiled.elementary import njit_for, relu32, sigmoid32
 
 FAST = {"reassoc", "contract", "nsz"}
 f32, f64 = np.float32, np.float64
@@ -89,7 +89,7 @@ def combined(in_place):
     vector instructions.)
     """
 
-    @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
+    @njit_for((in_place,), fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
     def run(v, g, w, near, slope, b, a, out):
         h = out if in_place else g
         for i in range(v.shape[0]):
@@ -127,7 +127,7 @@ def scaled(activation):
     """The function out = activation((v − near)·a + b)."""
     act = ACTIVATIONS[activation]
 
-    @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
+    @njit_for((activation,), fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
     def run(v, near, a, b, out):
         for i in range(v.shape[0]):
             out[i] = act((v[i] - near) * a + b)
@@ -139,7 +139,7 @@ def through(activation):
     """The function out = g through the activation that gave y."""
     backward = BACKWARDS[activation]
 
-    @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
+    @njit_for((activation,), fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
     def run(g, y, out):
         for i in range(g.shape[0]):
             out[i] = backward(g[i], y[i])

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from minigrad.kernels.compiled.blas import sgemm
-from minigrad.kernels.compiled.elementary import RANGE
+from minigrad.kernels.compiled.elementary import RANGE, njit_for
 
 f32 = np.float32
 _sgemm = sgemm()
@@ -127,7 +127,7 @@ def weight_products(parallel):
     """The gradient of the weight by products of matrices: the third of `products`."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def to_weight(gy, x, kernel, stride, pads, dilation, high, wide, row, gw, parts):
         """`gw` is (parts, G, O/G, K): every part of the images sums its own."""
         _, groups, out, length = gw.shape
@@ -159,7 +159,7 @@ def products(parallel):
     """
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, w, bias, kernel, stride, pads, dilation, high, wide, row, y, parts):
         groups, out, length = w.shape
         lengths = y.shape[2], y.shape[3]
@@ -178,7 +178,7 @@ def products(parallel):
                          rows.ctypes.data, rows.shape[1], whole, real)
                     gathered_rows(rows, bias[g * out : (g + 1) * out], row, y[n, g * out : (g + 1) * out])
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def to_input(gy, w, kernel, stride, pads, dilation, high, wide, row, gx, parts):
         groups, out, length = w.shape
         lengths = gy.shape[2], gy.shape[3]
@@ -256,7 +256,7 @@ def single(parallel):
     """The three of `products` where each group has one channel, at stride 1; w (G, O/G, places)."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def forward(x, w, bias, kernel, stride, pads, dilation, high, wide, row, y, parts):
         channels, out = x.shape[1], w.shape[1]
         places = row * (y.shape[2] - 1) + y.shape[3]
@@ -271,7 +271,7 @@ def single(parallel):
                     single_added(flat[g], w[g, o % out], kernel, dilation, wide, rows[0, :places])
                     gathered_rows(rows, NOTHING, row, y[n, o : o + 1])
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def to_input(gy, w, kernel, stride, pads, dilation, high, wide, row, gx, parts):
         """With zeros in front of the rows, it is a convolution with the kernel turned round."""
         channels, out = gx.shape[1], w.shape[1]
@@ -287,7 +287,7 @@ def single(parallel):
                     single_added(rows[0], turned[o // out, o % out], kernel, dilation, wide, flat[o // out])
                 cropped_into(padded, pads[0], pads[1], gx[n])
 
-    @numba.njit(parallel=parallel, error_model="numpy", cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def to_weight(gy, x, kernel, stride, pads, dilation, high, wide, row, gw, parts):
         """`gw` is (parts, G, O/G, places): every part of the images sums its own."""
         channels, out = x.shape[1], gw.shape[2]
@@ -310,7 +310,7 @@ def channel_sums(parallel):
     """The function out (C,) = Σ of g (N, C, L) over images and places."""
     span = RANGE[parallel]
 
-    @numba.njit(parallel=parallel, error_model="numpy", fastmath={"reassoc", "nsz"}, cache=True, nogil=True)
+    @njit_for((parallel,), parallel=parallel, error_model="numpy", fastmath={"reassoc", "nsz"}, cache=True, nogil=True)
     def run(g, out):
         for c in span(g.shape[1]):
             total = 0.0
