@@ -57,3 +57,35 @@ def test_processes_that_compile_at_the_same_time_find_their_own_code(tmp_path):
         running = [subprocess.Popen([sys.executable, "-c", COMPILING, order], env=environment, cwd=tmp_path)
                    for order in orders]
         assert [process.wait() for process in running] == [0] * len(orders)
+
+
+DIGEST = """
+import hashlib
+import numpy as np
+import minigrad.functional as F
+from minigrad import Tensor, layers, manual_seed
+manual_seed(0)
+rng = np.random.default_rng(0)
+digest = hashlib.sha256()
+for layer, shape in ((layers.BatchNorm1d(37), (90, 37)), (layers.BatchNorm2d(5), (8, 5, 9, 7)),
+                     (layers.LayerNorm(53), (40, 53)), (layers.GroupNorm(2, 6), (4, 6, 5, 5)),
+                     (layers.Sequential(layers.BatchNorm1d(37), layers.Sigmoid()), (90, 37)),
+                     (layers.Conv2d(3, 4, 3), (4, 3, 9, 9))):
+    x = Tensor(rng.standard_normal(shape).astype(np.float32), requires_grad=True)
+    y = layer(x)
+    y.backward(Tensor(rng.standard_normal(y.shape).astype(np.float32)))
+    for array in (y, x.grad, *(p.grad for p in layer.parameters())):
+        digest.update(array.numpy().tobytes())
+x = Tensor(rng.standard_normal((60, 10)).astype(np.float32), requires_grad=True)
+F.cross_entropy(x, Tensor(np.arange(60) % 10)).backward()
+digest.update(x.grad.numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_what_was_just_compiled_gives_the_bits_that_the_cache_gives(tmp_path):
+    """Else the first process after an installation would not repeat: sums across columns may not be reordered."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    found = [subprocess.run([sys.executable, "-c", DIGEST], env=environment, cwd=tmp_path, check=True, text=True,
+                            capture_output=True).stdout for _ in range(2)]
+    assert found[0] == found[1]

@@ -103,7 +103,7 @@ def kill_at_random(directory, draw):
             traceback.print_exc()
         os._exit(1)
     time.sleep(draw.uniform(0.01, 0.16))
-    if draw.random() < 0.85:  # while a checkpoint is written: once its hidden folder is seen, and a moment later
+    if draw.random() < 0.95:  # while a checkpoint is written: once its hidden folder is seen, and a moment later
         give_up = time.monotonic() + 0.5
         while not list(directory.glob(f"checkpoints/.part-*-{pid}")) and time.monotonic() < give_up:
             pass
@@ -134,7 +134,7 @@ def test_killed_200_times_it_always_ends_bit_equal(tmp_path, whole):
         assert outcome(directory) == whole, f"run {runs}"
         shutil.rmtree(directory)
         runs += 1
-    assert writing > 110, f"of {kills} kills in {runs} runs, too few met a checkpoint that was being written"
+    assert writing > kills / 2, f"of {kills} kills in {runs} runs, too few met a checkpoint that was being written"
 
 
 # ------------------------------------------------------------------ damaged

@@ -4,6 +4,9 @@ A channel, or a strip of columns, stays in the cache of one core while it is rea
 be written. The variance is refined: squares about the mean rounded to float32, and a correction for what the rounding
 left. In backward, the gradient is taken through a fused activation first, into the room for the input's gradient, so
 that nothing else has to be kept in the cache.
+
+Sums over columns need no reordering to be fast, and have none: a process that has just compiled a loop may have laid it
+out otherwise than one that reads it from the cache, and both shall give the same bits.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from minigrad.kernels.compiled.elementary import RANGE, njit_for
 from minigrad.kernels.compiled.vectors import (
     ACTIVATIONS,
     BACKWARDS,
-    FAST,
     HUGE,
     combined,
     dots,
@@ -129,7 +131,7 @@ def planes(parallel, activation=""):
     return forward, backward
 
 
-@numba.njit(fastmath=FAST, error_model="numpy", cache=True, nogil=True, inline="never")
+@numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
 def column_sums(x, low, high, begin, end, s, part):
     """part = Σ (x − s) over rows from `begin` to `end`, per column; four rows at a time."""
     width = high - low
@@ -149,7 +151,7 @@ def column_sums(x, low, high, begin, end, s, part):
         n += 1
 
 
-@numba.njit(fastmath=FAST, error_model="numpy", cache=True, nogil=True, inline="never")
+@numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
 def column_squares(x, low, high, begin, end, s, squares, part):
     """squares = Σ (x − s)², part = Σ (x − s) over rows from `begin` to `end`, per column; four rows at a time."""
     width = high - low
@@ -173,7 +175,7 @@ def column_squares(x, low, high, begin, end, s, squares, part):
         n += 1
 
 
-@numba.njit(fastmath=FAST, error_model="numpy", cache=True, nogil=True, inline="never")
+@numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
 def column_dots(x, g, low, high, begin, end, s, product, total):
     """product = Σ g·(x − s), total = Σ g over rows from `begin` to `end`, per column; two rows at a time."""
     width = high - low
