@@ -9,7 +9,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.kernels.compiled import blas, loading
-from minigrad.kernels.registry import accelerates
+from minigrad.kernels.compiled.loading import accelerates
 from minigrad.ops.convolution import Convolution, ConvolutionInput, ConvolutionWeight
 from minigrad.threads import get_num_threads
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.kernels.compiled import loading
-from minigrad.kernels.registry import accelerates
+from minigrad.kernels.compiled.loading import accelerates
 from minigrad.op import Op
 from minigrad.ops.activation import ReLU, Sigmoid, SiLU
 from minigrad.ops.elementwise import Tanh

@@ -6,10 +6,14 @@ import functools
 import importlib
 import importlib.util
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from minigrad.kernels import registry
 from minigrad.kernels.compiled.caching import lock_entries
 from minigrad.threads import apply_threads
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _found(name: str) -> bool:
@@ -20,6 +24,12 @@ def _found(name: str) -> bool:
 
 
 INSTALLED = _found("numba")
+
+
+def accelerates(*what: Any, **options: Any) -> Callable[[F], F]:
+    """`minigrad.kernels.accelerates` where numba is installed; else nothing is overlaid."""
+    return registry.accelerates(*what, **options) if INSTALLED else lambda kernel: kernel
+
 
 #: Elements from which several threads pay: between products of matrices, whose threads have to hand over, starting them
 #: costs more than it saves below.

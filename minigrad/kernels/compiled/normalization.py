@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.kernels.compiled import loading
-from minigrad.kernels.registry import accelerates
+from minigrad.kernels.compiled.loading import accelerates
 from minigrad.ops.normalization_texts import (
     ActivatedBatchNorm,
     BatchNorm,
