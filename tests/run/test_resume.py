@@ -107,7 +107,7 @@ def kill_at_random(directory, draw):
         give_up = time.monotonic() + 0.5
         while not list(directory.glob(f"checkpoints/.part-*-{pid}")) and time.monotonic() < give_up:
             pass
-        time.sleep(draw.uniform(0, 0.003))
+        time.sleep(draw.uniform(0, 0.0004))
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     assert status == signal.SIGKILL or status == 0, status
