@@ -7,6 +7,7 @@ compared with PyTorch in float64 first. Libraries that are not installed are lef
 
     make bench                                    all of it: about a quarter of an hour
     make bench ARGS="--only BatchNorm --rounds 9" some of it, printed and not written
+    make bench ARGS="--only CNN --ladder"         minigrad with ever more of its kernels
 """
 
 from __future__ import annotations
@@ -51,7 +52,14 @@ LIBRARIES: dict[str, tuple[str, str, dict[str, str]]] = {
     "mygrad": ("mygrad_", "mygrad", {}),
     "autograd": ("autograd_", "autograd", {}),
     "tinygrad": ("tinygrad_", "tinygrad", {"DEV": "CPU", "TRAINING": "1"}),
+    "minigrad, texts alone": ("minigrad_", "minigrad", {"MINIGRAD_KERNELS": "text"}),
+    "minigrad, system's malloc": ("minigrad_", "numba", {"MINIGRAD_KERNELS": "compiled", "MINIGRAD_MALLOC": "system"}),
 }
+#: What `--ladder` measures: minigrad from its texts to all of its kernels, and what one lever alone gives.
+LADDER = ("minigrad, texts alone", "minigrad, NumPy only", "minigrad, system's malloc", "minigrad", "minigrad, oneDNN",
+          *BASES)
+#: What is measured unless something is asked for.
+USUAL = tuple(name for name in LIBRARIES if name not in ("minigrad, texts alone", "minigrad, system's malloc"))
 REFERENCE = ("torch_", "torch", {"BENCH_FLOAT64": "1"})
 #: The largest difference from float64 that passes, relative to the largest element.
 TOLERANCE = 2e-5
@@ -196,7 +204,7 @@ def memory(names: list[str], threads: int, steps: int = 10) -> dict[str, int]:
 
 
 def import_seconds(rounds: int) -> dict[str, float]:
-    """What `import minigrad` takes beyond NumPy's import: medians of differences within rounds."""
+    """What imports take once NumPy is imported: medians."""
     def timed(statement: str) -> float:
         code = f"import time; import numpy; s = time.perf_counter(); {statement}; print(time.perf_counter() - s)"
         return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
@@ -291,7 +299,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--rounds", type=int, default=15, help="turns of each library (default: 15)")
     options.add_argument("--threads", type=int, default=2, help="threads of each library (default: 2)")
     options.add_argument("--only", default="", metavar="TEXT", help="works with this in their name; not written")
-    options.add_argument("--libraries", nargs="+", choices=LIBRARIES, help="the libraries (default: all installed)")
+    which = options.add_mutually_exclusive_group()
+    which.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=USUAL, help="the libraries (default: all)")
+    which.add_argument("--ladder", dest="libraries", action="store_const", const=LADDER,
+                       help="minigrad with ever more of its kernels, in place of the other libraries")
     options.add_argument("--to", type=Path, default=HERE / "results", help="where the report goes")
     return options
 
@@ -299,14 +310,14 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Measure, print, write; 1 if a result differs from float64."""
     given = parser().parse_args()
-    obstacles = {name: obstacle(name) for name in given.libraries or LIBRARIES}
+    obstacles = {name: obstacle(name) for name in given.libraries}
     names = [name for name, said in obstacles.items() if not said]
     left_out = {name: said for name, said in obstacles.items() if said}
     print("".join(f"left out: {name}, {said}\n" for name, said in left_out.items()), end="", file=sys.stderr)
     works = {name: measure(work, names, given.threads, given.rounds) for name, work in WORKS.items()
              if given.only in name and not print(name, file=sys.stderr)}
     print(table(works, names).text())
-    if not given.only:
+    if not given.only and given.libraries is not LADDER:
         environment = describe_environment()
         environment["libraries"] = {package: importlib.metadata.version(package) for package in
                                     sorted({LIBRARIES[n][1] for n in names} - {"minigrad", "onednn"})}

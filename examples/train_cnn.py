@@ -13,6 +13,7 @@ import argparse
 import itertools
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import minigrad
@@ -46,11 +47,15 @@ def network(given: Settings, shape: tuple[int, ...]) -> layers.Sequential:
     return build(given.norm, given.seed, shape)
 
 
-def train(given: Settings, data: Split, record: Record | None = None) -> layers.Sequential:
-    """Train from scratch, or go on where the record's run was, and return the network."""
+def train(given: Settings, data: Split, record: Record | None = None,
+          build_for: Callable[[Settings, tuple[int, ...]], layers.Module] = network) -> layers.Module:
+    """Train from scratch, or go on where the record's run was, and return the network.
+
+    `build_for` makes it, from the settings and the shape of the images.
+    """
     record = record or Record()
     minigrad.manual_seed(given.seed)
-    model = network(given, data.shape).to(given.device, given.precision)
+    model = build_for(given, data.shape).to(given.device, given.precision)
     optimizer = optim.SGD(optim.parameter_groups(model, weight_decay=5e-4), lr=given.lr, momentum=0.9, nesterov=True)
     loader = DataLoader(data.train, given.batch_size, shuffle=True, seed=given.seed, drop_last=True,
                         workers=given.workers)

@@ -12,19 +12,17 @@ arXiv:1706.02677).
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import minigrad
 import minigrad.functional as F
-from minigrad import Tensor, layers, optim
-from minigrad.data import DataLoader, Dataset, Normalize, RandomCrop, RandomFlip, Transformed
+from minigrad import Tensor, layers
+from minigrad.data import Dataset, Normalize, RandomCrop, RandomFlip, Transformed
 from minigrad.data.transforms import Transform
 from minigrad.errors import ArgumentError
-from minigrad.examples import _setup
-from minigrad.examples._setup import Settings, Split, accuracy, generators, normalization, parts
+from minigrad.examples import _setup, train_cnn
+from minigrad.examples._setup import Settings, Split, generators, normalization
 from minigrad.run import Record
 
 CHANNELS = (16, 32, 64)
@@ -124,49 +122,9 @@ def network(given: Settings, shape: tuple[int, ...]) -> ResNet:
     return ResNet(shape, given.norm, given.depth, given.zero_init_residual, given.seed)
 
 
-def train(given: Settings, data: Split, record: Record | None = None) -> ResNet:
-    """Train from scratch, or go on where the record's run was, and return the network."""
-    record = record or Record()
-    minigrad.manual_seed(given.seed)
-    model = network(given, data.shape).to(given.device, given.precision)
-    optimizer = optim.SGD(optim.parameter_groups(model, weight_decay=5e-4), lr=given.lr, momentum=0.9, nesterov=True)
-    loader = DataLoader(data.train, given.batch_size, shuffle=True, seed=given.seed, drop_last=True,
-                        workers=given.workers)
-    ema = optim.EMA(model, given.ema) if given.ema else None
-
-    def gradients(images: Tensor, labels: Tensor) -> Any:
-        optimizer.zero_grad()
-        losses = []
-        for x, y, share in parts(images, labels, given.accumulate):
-            scores = model(x.to(given.device, given.precision))
-            loss = F.cross_entropy(scores, y.to(given.device), label_smoothing=given.label_smoothing) * share
-            loss.backward()
-            losses.append(loss.detach())
-        return sum(losses)
-
-    def evaluate() -> float:
-        return accuracy(model, data.watched, given.device, ema)
-
-    steps = given.epochs * len(loader)
-    record.start(given.epochs, loader, model=model, optimizer=optimizer, ema=ema)
-    for _ in record.remaining():
-        for batch in loader:
-            for group in optimizer.param_groups:
-                group["lr"] = given.lr * (1 + math.cos(math.pi * record.steps / steps)) / 2
-            loss = gradients(*batch)
-            record.check(loss, gradients, *batch)
-            if given.clip:
-                optim.clip_grad_norm_(model.parameters(), given.clip)
-            optimizer.step()
-            if ema:
-                ema.update()
-            record.step(loss, evaluate)
-        if record.epoch(evaluate):
-            break
-    record.finish()
-    if ema:
-        ema.apply()
-    return model
+def train(given: Settings, data: Split, record: Record | None = None) -> layers.Module:
+    """Train from scratch, or go on where the record's run was, and return the network: the loop of `train_cnn`."""
+    return train_cnn.train(given, data, record, network)
 
 
 def parser(prog: str | None = None) -> argparse.ArgumentParser:

@@ -41,7 +41,7 @@ class _Step:
 
     def _step(self, a: Any, state: State, weight: Any, bias: Any, projection: Any = None) -> State:
         """The next state, from `a` of the input and the state before; its first part is the output."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say what one step does")
 
     def _kind(self, name: str, nonlinearity: str) -> None:
         if nonlinearity not in NONLINEARITIES:

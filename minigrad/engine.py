@@ -278,12 +278,16 @@ def _result(tensor: Any, total: Any, create_graph: bool, owners: set[int]) -> An
     if total.shape != data.shape:
         raise ShapeError("backward", got=f"a gradient of shape {tuple(total.shape)} for a Tensor of {tensor.shape}",
                          wanted="equal shapes")
-    if total.__class__ is ndarray and total.base is None and total.dtype is data.dtype and total.flags.forc \
-            and id(total) not in owners:  # the usual case: it has its memory for itself
-        owners.add(id(total))
-        return tensor.wrap(total)
+    if total.__class__ is ndarray and total.base is None and total.dtype is data.dtype and id(total) not in owners:
+        flags = total.flags
+        if flags.forc and flags.writeable:  # the usual case: it has its memory for itself
+            owners.add(id(total))
+            return tensor.wrap(total)
     if create_graph:
-        return total if total.dtype == tensor.dtype else total.astype(tensor.dtype)
+        if total.dtype == tensor.dtype:
+            return total
+        with switch(recording=True):
+            return total.astype(tensor.dtype)
     array = astype(as_array(total), tensor.dtype)
     flags, owner = array.flags, id(memory(array)[0])
     whole = flags.c_contiguous or flags.f_contiguous

@@ -134,7 +134,7 @@ def test_killed_200_times_it_always_ends_bit_equal(tmp_path, whole):
         assert outcome(directory) == whole, f"run {runs}"
         shutil.rmtree(directory)
         runs += 1
-    assert writing > kills / 2, f"of {kills} kills in {runs} runs, too few met a checkpoint that was being written"
+    assert writing > 110, f"of {kills} kills in {runs} runs, too few met a checkpoint that was being written"
 
 
 # ------------------------------------------------------------------ damaged

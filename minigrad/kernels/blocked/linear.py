@@ -14,7 +14,7 @@ from minigrad.ops.matmul import Linear
 ROWS = 4096
 
 
-@functools.cache
+@functools.lru_cache(64)
 def _ones(length: int, dtype: np.dtype[Any]) -> np.ndarray:
     array = np.ones(length, dtype)
     array.flags.writeable = False

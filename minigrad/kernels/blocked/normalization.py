@@ -35,7 +35,7 @@ def _as_columns(x: Any) -> bool:
     return bool(x.ndim == 2 and 0 < x.shape[0] <= ROWS and x.shape[1] > 0)
 
 
-@functools.cache
+@functools.lru_cache(64)
 def _mean_of(rows: int) -> np.ndarray:
     """The vector whose product with a matrix of so many rows is the mean of its rows."""
     weights = np.full(rows, 1 / rows, FLOAT)

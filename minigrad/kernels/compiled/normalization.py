@@ -22,6 +22,8 @@ from minigrad.ops.normalization_texts import (
 FLOAT = np.dtype(np.float32)
 #: Columns of a strip where several threads share a matrix.
 STRIP = 256
+#: Plans, and arrays of equal numbers, that are kept: inputs of ever new lengths shall not fill the memory.
+KEPT = 256
 
 
 class Plan(NamedTuple):
@@ -45,7 +47,7 @@ class Plan(NamedTuple):
     channels: bool
 
 
-@functools.cache
+@functools.lru_cache(KEPT)
 def _plan(cls: type, axes: tuple[int, ...], shape: tuple[int, ...], activation: str, limit: int, strip: int) -> Plan:
     """The plan for an operation on an input of a shape."""
     size = math.prod(shape)
@@ -77,7 +79,7 @@ def _plan(cls: type, axes: tuple[int, ...], shape: tuple[int, ...], activation: 
                 file == "channels")
 
 
-@functools.cache
+@functools.lru_cache(KEPT)
 def _constant(length: int, number: float) -> np.ndarray:
     """What an absent γ or β stands for."""
     array = np.full(length, number, FLOAT)
@@ -94,11 +96,16 @@ def _parameter(a: Any, length: int, absent: float) -> Any:
     return a if a.ndim == 1 else a.reshape(-1)
 
 
-def _forward(op: Any, x: Any, weight: Any, bias: Any, activation: str = "") -> Any:
+def _planned(op: Any, x: Any) -> Plan:
+    """The plan for a call."""
+    return _plan(op.__class__, op.axes, x.shape, getattr(op, "activation", ""), loading.PARALLEL_FROM, STRIP)
+
+
+def _forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
     """(y, statistics (3, …)); NotImplemented where no loops fit."""
     if x.dtype != FLOAT or not x.flags.c_contiguous or x.size == 0:
         return NotImplemented
-    plan = _plan(op.__class__, op.axes, x.shape, activation, loading.PARALLEL_FROM, STRIP)
+    plan = _planned(op, x)
     w, b = _parameter(weight, plan.parameters, 1), _parameter(bias, plan.parameters, 0)
     if w is None or b is None:
         return NotImplemented
@@ -114,19 +121,13 @@ def _forward(op: Any, x: Any, weight: Any, bias: Any, activation: str = "") -> A
 
 
 @accelerates(BatchNorm, "forward")
+@accelerates(ActivatedBatchNorm, "forward")
 @accelerates(LayerNorm, "forward")
 @accelerates(GroupNorm, "forward")
 @accelerates(InstanceNorm, "forward")
 def forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
     """(y, mean, variance, rstd), as the text gives them."""
     found = _forward(op, x, weight, bias)
-    return found if found is NotImplemented else (found[0], *found[1])
-
-
-@accelerates(ActivatedBatchNorm, "forward")
-def activated_forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
-    """(a(y), mean, variance, rstd), as the text gives them."""
-    found = _forward(op, x, weight, bias, op.activation)
     return found if found is NotImplemented else (found[0], *found[1])
 
 
@@ -137,15 +138,14 @@ def rms_forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
     return found if found is NotImplemented else (found[0], *found[1][1:])
 
 
-def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs: Any, gy: Any,
-              activation: str = "") -> Any:
-    """(gx, gweight, gbias); NotImplemented where no loops fit. `y` is read for a fused activation alone."""
+def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs: Any, gy: Any) -> Any:
+    """(gx, gweight, gbias); NotImplemented where no loops fit. `y` is what a fused activation gave, else None."""
     if (not needs[0] or x.dtype != FLOAT or gy.dtype != FLOAT or rstd.dtype != FLOAT
-            or not x.flags.c_contiguous or x.size == 0):
+            or not x.flags.c_contiguous or x.size == 0 or (y is not None and not y.flags.c_contiguous)):
         return NotImplemented
     if not gy.flags.c_contiguous:  # such as one that was spread over places: copied sooner than by the text
         gy = np.ascontiguousarray(gy)
-    plan = _plan(op.__class__, op.axes, x.shape, activation, loading.PARALLEL_FROM, STRIP)
+    plan = _planned(op, x)
     w = _parameter(weight, plan.parameters, 1)
     if w is None:
         return NotImplemented
@@ -165,26 +165,16 @@ def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs:
 
 
 @accelerates(BatchNorm, "backward")
+@accelerates(ActivatedBatchNorm, "backward")
 @accelerates(LayerNorm, "backward")
 @accelerates(GroupNorm, "backward")
 @accelerates(InstanceNorm, "backward")
 def backward(op: Any, saved: Any, needs: Any, gy: Any, gmean: Any, gvariance: Any, grstd: Any) -> Any:
-    """(gx, gweight, gbias), as the text gives them where only y has a gradient."""
+    """(gx, gweight, gbias), as the text gives them where only the first output has a gradient."""
     if gy is None or gmean is not None or gvariance is not None or grstd is not None:
         return NotImplemented
-    x, weight, mean, rstd = saved
-    return _backward(op, x, None, weight, mean, rstd, needs, gy)
-
-
-@accelerates(ActivatedBatchNorm, "backward")
-def activated_backward(op: Any, saved: Any, needs: Any, gy: Any, gmean: Any, gvariance: Any, grstd: Any) -> Any:
-    """(gx, gweight, gbias), as the text gives them where only the activation's output has a gradient."""
-    if gy is None or gmean is not None or gvariance is not None or grstd is not None:
-        return NotImplemented
-    x, weight, mean, rstd, y = saved
-    if y.dtype != FLOAT or not y.flags.c_contiguous:
-        return NotImplemented
-    return _backward(op, x, y, weight, mean, rstd, needs, gy, op.activation)
+    x, weight, mean, rstd, *activated = saved
+    return _backward(op, x, activated[0] if activated else None, weight, mean, rstd, needs, gy)
 
 
 @accelerates(RMSNorm, "backward")

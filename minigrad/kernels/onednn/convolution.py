@@ -54,7 +54,7 @@ def _primitive(direction: str, source: tuple[int, ...], weight: tuple[int, ...],
                              (shapes.weight, "weight gradient", WEIGHT_GRADIENT, True)))
 
 
-def _takes(op: Any, weight: tuple[int, ...], *arrays: Any) -> bool:
+def _takes(weight: tuple[int, ...], *arrays: Any) -> bool:
     """Whether these are arrays that oneDNN reads, of a size for which it is the fastest."""
     if weight[1] * weight[2] * weight[3] < FEWEST or weight[1] == 1 or problem():
         return False
@@ -72,7 +72,7 @@ def _run(direction: str, op: Any, source: Any, weight: Any, output: Any, *arrays
 @accelerates(Convolution, "forward", tier="all")
 def forward(op: Any, x: Any, w: Any, b: Any) -> Any:
     """y, as the text gives it."""
-    if w.ndim != 4 or not _takes(op, w.shape, x, w) or (b is not None and b.dtype != FLOAT):
+    if w.ndim != 4 or not _takes(w.shape, x, w) or (b is not None and b.dtype != FLOAT):
         return NotImplemented
     op._spatial, op._kernel = x.shape[2:], w.shape[2:]
     shape = (x.shape[0], w.shape[0], *op.lengths(op._spatial, op._kernel))
@@ -85,7 +85,7 @@ def forward(op: Any, x: Any, w: Any, b: Any) -> Any:
 @accelerates(ConvolutionInput, "forward", tier="all")
 def to_input(op: Any, gy: Any, w: Any) -> Any:
     """gx, as the text gives it."""
-    if w.ndim != 4 or not _takes(op, w.shape, gy, w):
+    if w.ndim != 4 or not _takes(w.shape, gy, w):
         return NotImplemented
     op._kernel = w.shape[2:]
     shape = (gy.shape[0], w.shape[1] * op.groups, *op.spatial)
@@ -98,7 +98,7 @@ def to_weight(op: Any, gy: Any, x: Any) -> Any:
     if x.ndim != 4:
         return NotImplemented
     shape = (gy.shape[1], x.shape[1] // op.groups, *op.kernel)
-    if not _takes(op, shape, gy, x):
+    if not _takes(shape, gy, x):
         return NotImplemented
     op._spatial = x.shape[2:]
     return _run("backward_weights", op, x.shape, shape, gy.shape, gy, x, np.empty(shape, FLOAT))
