@@ -42,7 +42,7 @@ def sigmoid_backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
 def relu_backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
     """gy where y > 0, by masking its bits.
 
-    A choice by `where` takes a branch for each element, sixteen times as long where signs are mixed; a product with the
+    A choice by `where` takes a branch for each element, which is slow where signs are mixed; a product with the
     mask would turn an infinite gradient into NaN where it counts for nothing.
     """
     (y,) = saved
