@@ -58,16 +58,16 @@ def test_loops_serve(shape, activation, least, monkeypatch):
     compare(fused(activation), draw(shape), 3e-6)
     op = ActivatedBatchNorm((0, *range(2, len(shape))), (1, shape[1], *[1] * (len(shape) - 2)), 1e-5, activation)
     x, w, b = (a.astype(np.float32) for a in draw(shape))
-    y, mean, variance, rstd = normalization.activated_forward(op, x, w, b)
+    y, mean, variance, rstd = normalization.forward(op, x, w, b)
     wide = x.astype(np.float64)
     np.testing.assert_allclose(mean, wide.mean(op.axes, keepdims=True), rtol=1e-6)
     np.testing.assert_allclose(variance, wide.var(op.axes, keepdims=True), rtol=1e-6)
     saved, needs, gy = (x, w, mean, rstd, y), (True, True, True), np.ones_like(y)
-    assert normalization.activated_backward(op, saved, needs, gy, None, None, None) is not NotImplemented
+    assert normalization.backward(op, saved, needs, gy, None, None, None) is not NotImplemented
     for refused in ((gy, mean, None, None), (None, mean, None, None), (gy.astype(np.float64), None, None, None)):
-        assert normalization.activated_backward(op, saved, needs, *refused) is NotImplemented
-    assert normalization.activated_forward(op, np.asfortranarray(x), w, b) is NotImplemented
-    assert normalization.activated_forward(op, x.astype(np.float64), w, b) is NotImplemented
+        assert normalization.backward(op, saved, needs, *refused) is NotImplemented
+    assert normalization.forward(op, np.asfortranarray(x), w, b) is NotImplemented
+    assert normalization.forward(op, x.astype(np.float64), w, b) is NotImplemented
 
 
 @both
