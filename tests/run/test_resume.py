@@ -8,7 +8,6 @@ import operator
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import files_end_at
 from training import BATCH, EPOCHS, SAMPLES, outcome, run_or_resume, stopped_at, train
 
 from minigrad.errors import DivergedError, StateError
@@ -278,13 +278,8 @@ def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path):
 def test_when_files_cannot_grow_the_last_checkpoint_stays(broken_off, whole):
     """A limit on the length of files: for one file after the other, the disk is full."""
     before = content(newest(broken_off))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
-    try:
-        with pytest.raises(OSError, match=r"Run\.save: cannot write checkpoint|cannot write") as caught:
-            run_or_resume(broken_off)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(OSError, match=r"Run\.save: cannot write checkpoint|cannot write") as caught, files_end_at(200):
+        run_or_resume(broken_off)
     assert "File too large" in str(caught.value)
     assert content(newest(broken_off)) == before
     assert not list((broken_off / "checkpoints").glob(".*"))
