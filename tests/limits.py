@@ -7,7 +7,7 @@ import pytest
 
 @contextlib.contextmanager
 def files_end_at(size):
-    """No file of this process grows beyond ``size`` bytes within the block; to write more is an OSError, "File too large".
+    """No file of this process grows beyond ``size`` bytes within the block: "File too large".
 
     A block and not a fixture: pytest itself writes, to a log that may be longer, before fixtures are taken down.
     """
