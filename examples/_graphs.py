@@ -17,7 +17,7 @@ def on_first_batch(data: Dataset, given: Any) -> Callable[[layers.Module], Tenso
     images, labels = next(iter(DataLoader(data, given.batch_size)))
 
     def loss_of(model: layers.Module) -> Tensor:
-        loss: Tensor = F.cross_entropy(model(images.to(given.device, given.precision)), labels.to(given.device))
+        loss: Tensor = F.cross_entropy(model(images.to(given.device, next(model.parameters()).dtype)), labels.to(given.device))
         return loss
 
     return loss_of

@@ -74,6 +74,11 @@ class Settings:
     augment: bool = False
     zero_init_residual: bool = False
 
+    @property
+    def dtype(self) -> str:
+        """Of weights and images."""
+        return dtype_of(self.precision)
+
     @classmethod
     def of(cls, given: argparse.Namespace, **others: Any) -> Settings:
         """Those of `given` that a loop needs; `others` take precedence."""
@@ -90,7 +95,7 @@ def options(description: str, prog: str | None, epochs: object, batch_size: obje
                                             "metrics byte for byte.")
     add = parser.add_argument_group("training").add_argument
     add("--device", type=device, default="cpu", help="cpu, cuda, cuda:N, or auto (default: cpu)")
-    add("--precision", type=precision, default="float32", help="float32 or float64 (default: float32)")
+    add("--precision", type=precision, default="float32", help="float32, float64, or mixed: products in float16 (default: float32)")
     add("--seed", type=whole(0), default=0, help="of initial weights, shuffling and augmentation (default: 0)")
     add("--epochs", type=whole(1), help=f"passes over the training images (default: {epochs})")
     add("--batch-size", type=whole(1), help=f"images in one step (default: {batch_size})")
@@ -173,11 +178,15 @@ def device(text: str) -> str:
 
 
 def precision(text: str) -> str:
-    """The dtype of weights and activations, for argparse."""
-    if text not in ("float32", "float64"):
-        mixed = "layers compute in one precision in this version; " if text == "mixed" else ""
-        raise argparse.ArgumentTypeError(f"{text!r}: {mixed}wanted float32 or float64")
+    """The precision of weights and activations, for argparse."""
+    if text not in ("float32", "float64", "mixed"):
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted float32, float64 or mixed")
     return text
+
+
+def dtype_of(precision: str) -> str:
+    """The dtype of weights and images: mixed precision computes products in float16, with weights of float32."""
+    return "float32" if precision == "mixed" else precision
 
 
 def parse(parser: argparse.ArgumentParser, trainer: str, arguments: list[str] | None) -> argparse.Namespace:
@@ -321,7 +330,7 @@ class Trainer:
             # What is not finite ends the run with a better text than NumPy's warnings have.
             with run, Progress() as progress, np.errstate(all="ignore"):
                 if given.graph and not (run.directory / "graph_train.json").exists():
-                    new = self.network(settings, data.shape).to(given.device, given.precision)
+                    new = self.network(settings, data.shape).to(given.device, settings.dtype)
                     draw(new, on_first_batch(data.train, given), run, f"{self.name}, norm {given.norm}")
                 record = Record(given.norm, run, progress, every=given.every, checkpoint_every=given.checkpoint_every,
                                 patience=given.patience, watch=watching(given))
@@ -337,7 +346,7 @@ def try_out(network: Callable[[Settings, tuple[int, ...]], layers.Module], given
     images, labels = next(iter(DataLoader(data.train, given.batch_size, drop_last=True)))
     *_, (part, _, _) = parts(images, labels, given.accumulate)
     with minigrad.no_grad():
-        network(given, data.shape).to(given.device, given.precision)(part.to(given.device, given.precision))
+        network(given, data.shape).to(given.device, given.dtype)(part.to(given.device, given.dtype))
 
 
 def watching(given: argparse.Namespace) -> Callable[[layers.Module], Watch] | None:

@@ -28,6 +28,7 @@ from minigrad.examples._setup import (
     Settings,
     Split,
     accuracy,
+    dtype_of,
     options,
     parameters,
     rate,
@@ -217,7 +218,7 @@ def compare(module: ModuleType, data: Split, given: argparse.Namespace) -> Path:
         outcomes, searched = measure(module, data, given, run)
         table, finding = summary(run, outcomes)
         watched = [chart for each in outcomes for chart in watch_charts(each.watched, each.series)]
-        new = module.build(given.compare[-1], given.seed, data.shape).to(given.device, given.precision)
+        new = module.build(given.compare[-1], given.seed, data.shape).to(given.device, dtype_of(given.precision))
         pictures = draw(new, on_first_batch(data.train, given), run, f"norm {given.compare[-1]}") if given.graph else []
         report = write_report(run.directory / "report.html", title=f"{given.network.upper()} on {given.dataset}",
                               finding=finding, tables=[table], charts=charts(run, outcomes) + watched,

@@ -21,6 +21,7 @@ import minigrad.functional as F
 from minigrad import Tensor, layers, optim
 from minigrad.data import DataLoader
 from minigrad.examples import _setup
+from minigrad.examples._precision import Precision
 from minigrad.examples._setup import Settings, Split, accuracy, generators, normalization, parts
 from minigrad.run import Record
 
@@ -55,19 +56,21 @@ def train(given: Settings, data: Split, record: Record | None = None,
     """
     record = record or Record()
     minigrad.manual_seed(given.seed)
-    model = build_for(given, data.shape).to(given.device, given.precision)
+    model = build_for(given, data.shape).to(given.device, given.dtype)
     optimizer = optim.SGD(optim.parameter_groups(model, weight_decay=5e-4), lr=given.lr, momentum=0.9, nesterov=True)
     loader = DataLoader(data.train, given.batch_size, shuffle=True, seed=given.seed, drop_last=True,
                         workers=given.workers)
     ema = optim.EMA(model, given.ema) if given.ema else None
+    precision = Precision(given.precision, model, optimizer)
 
     def gradients(images: Tensor, labels: Tensor) -> Any:
         optimizer.zero_grad()
         losses = []
         for x, y, share in parts(images, labels, given.accumulate):
-            scores = model(x.to(given.device, given.precision))
-            loss = F.cross_entropy(scores, y.to(given.device), label_smoothing=given.label_smoothing) * share
-            loss.backward()
+            with precision.forward():
+                scores = model(x.to(given.device, given.dtype))
+                loss = F.cross_entropy(scores, y.to(given.device), label_smoothing=given.label_smoothing) * share
+            precision.backward(loss)
             losses.append(loss.detach())
         return sum(losses)
 
@@ -75,18 +78,19 @@ def train(given: Settings, data: Split, record: Record | None = None,
         return accuracy(model, data.watched, given.device, ema)
 
     steps = given.epochs * len(loader)
-    record.start(given.epochs, loader, model=model, optimizer=optimizer, ema=ema)
+    record.start(given.epochs, loader, model=model, optimizer=optimizer, ema=ema, scaler=precision.scaler)
     for _ in record.remaining():
         for batch in loader:
             for group in optimizer.param_groups:
                 group["lr"] = given.lr * (1 + math.cos(math.pi * record.steps / steps)) / 2
             loss = gradients(*batch)
-            record.check(loss, gradients, *batch)
-            if given.clip:
-                optim.clip_grad_norm_(model.parameters(), given.clip)
-            optimizer.step()
-            if ema:
-                ema.update()
+            if precision.ready():
+                record.check(loss, gradients, *batch)
+                if given.clip:
+                    optim.clip_grad_norm_(model.parameters(), given.clip)
+                precision.step()
+                if ema:
+                    ema.update()
             record.step(loss, evaluate)
         if record.epoch(evaluate):
             break

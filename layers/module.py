@@ -84,7 +84,8 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         mode = current()
         scope = (mode.scope, self._name, self.__class__.__name__)
-        token = enter(Mode(mode.recording, scope, mode.observers, mode.recomputing, mode.kernels, mode.statistics))
+        token = enter(Mode(mode.recording, scope, mode.observers, mode.recomputing, mode.kernels, mode.statistics,
+                           mode.autocast, mode.graph))
         try:
             if self._hooks or self._pre_hooks:
                 return self._call_with_hooks(args, kwargs)

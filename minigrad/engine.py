@@ -151,7 +151,8 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
     watched = bool(hooks)
     lift = wrap if create_graph else None
     observers = (mode := current()).observers
-    token = enter(mode if mode.recording == create_graph else mode.replace(recording=create_graph))
+    plain = mode.recording == create_graph and mode.autocast is None
+    token = enter(mode if plain else mode.replace(recording=create_graph, autocast=None))
     try:
         fresh: Node | None = None  # found last and not queued yet: in a chain it is the next, and no queue is needed
         while heap or fresh is not None:

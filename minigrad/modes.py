@@ -27,19 +27,25 @@ class Mode:
     """recording: do operations leave nodes; scope: the layers being called; observers: who is told of every event;
     recomputing: a forward pass runs a second time, so that nothing may be counted twice; kernels: up to which tier of
     `KERNEL_TIERS` operations may be run by kernels; statistics: the blocks that receive the updates of running
-    statistics, innermost last (see `minigrad.layers.statistics`); outer: what a `switch` goes back to.
+    statistics, innermost last (see `minigrad.layers.statistics`); autocast: what casts the inputs of operations, or None
+    (see `minigrad.autocasting`); graph: the recorder of a CUDA graph that is being made here, or None (see
+    `minigrad.replaying`); outer: what a `switch` goes back to.
     """
 
-    __slots__ = ("recording", "scope", "observers", "recomputing", "kernels", "statistics", "outer")
+    __slots__ = ("recording", "scope", "observers", "recomputing", "kernels", "statistics", "autocast", "graph",
+                 "outer")
 
     def __init__(self, recording: bool, scope: Scope | None, observers: tuple[Any, ...], recomputing: bool,
-                 kernels: int, statistics: tuple[Any, ...] = (), outer: Mode | None = None) -> None:
+                 kernels: int, statistics: tuple[Any, ...] = (), autocast: Any = None, graph: Any = None,
+                 outer: Mode | None = None) -> None:
         self.recording, self.scope, self.observers = recording, scope, observers
-        self.recomputing, self.kernels, self.statistics, self.outer = recomputing, kernels, statistics, outer
+        self.recomputing, self.kernels, self.statistics = recomputing, kernels, statistics
+        self.autocast, self.graph, self.outer = autocast, graph, outer
 
     def replace(self, **changes: Any) -> Mode:
         """A copy of this mode with some fields changed."""
-        new = Mode(self.recording, self.scope, self.observers, self.recomputing, self.kernels, self.statistics, self)
+        new = Mode(self.recording, self.scope, self.observers, self.recomputing, self.kernels, self.statistics,
+                   self.autocast, self.graph, self)
         for name, value in changes.items():
             setattr(new, name, value)
         return new

@@ -149,6 +149,8 @@ def apply(op: Op, *xs: Any) -> Any:
         The text refused its arguments; the message names the operation, the layer, and all shapes and dtypes.
     """
     mode = current()
+    if mode.autocast is not None:
+        xs = mode.autocast.inputs(op, xs)
     tensor = None
     tracked = False
     ins: list[Any] = []

@@ -99,7 +99,7 @@ class _Run:
         self.title = getattr(function, "__name__", type(function).__name__)
         self.places = [i for i, a in enumerate(arguments) if isinstance(a, Tensor)]
         self.plain = [None if isinstance(a, Tensor) else a for a in arguments]
-        self.scope, self.seq = current().scope, tick()
+        self.scope, self.autocast, self.seq = current().scope, current().autocast, tick()
 
     def call(self, tensors: Any) -> Any:
         arguments = list(self.plain)
@@ -125,7 +125,7 @@ class _Run:
         if any(given.data is not tensor.data for given, tensor in zip(tensors[self.held :], self.live)):
             raise GraphError(f"recompute of {self.title}", got="a parameter that has changed, or another in its place",
                              wanted="those of the first run")
-        with replayed(self.random), switch(recomputing=True):
+        with replayed(self.random), switch(recomputing=True, autocast=self.autocast):
             outputs = self.call(tensors[: self.held])
         return tuple(y for y in _several(outputs) if is_floating(y.dtype))
 
@@ -137,7 +137,8 @@ class _Run:
         if not recorded:
             given = [t.requires_grad_(need) for t, need in zip(given, needs)]
         taken, start = _Taken(tuple(given)), tick()
-        with replayed(self.random), switch(recording=True, recomputing=True, scope=self.scope, observers=(taken,)):
+        with replayed(self.random), switch(recording=True, recomputing=True, scope=self.scope, observers=(taken,),
+                                           autocast=self.autocast):
             outputs = self.call(given)
         if tuple(taken.steps) != self.steps:
             raise GraphError(f"recompute of {self.title}", got="other operations than in the first run",

@@ -24,6 +24,7 @@ from minigrad.optim.cycles import OneCycleLR, ReduceLROnPlateau
 from minigrad.optim.ema import EMA
 from minigrad.optim.groups import parameter_groups
 from minigrad.optim.optimizer import Optimizer
+from minigrad.optim.scaler import GradScaler
 from minigrad.optim.schedules import (
     CosineAnnealingLR,
     ExponentialLR,
@@ -37,7 +38,7 @@ from minigrad.optim.schedules import (
 from minigrad.optim.sgd import SGD
 
 __all__ = [
-    "Adam", "AdamW", "CosineAnnealingLR", "EMA", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR",
-    "OneCycleLR", "Optimizer", "ReduceLROnPlateau", "SGD", "SequentialLR", "StepLR", "clip_grad_norm_",
+    "Adam", "AdamW", "CosineAnnealingLR", "EMA", "ExponentialLR", "GradScaler", "LRScheduler", "LambdaLR", "LinearLR",
+    "MultiStepLR", "OneCycleLR", "Optimizer", "ReduceLROnPlateau", "SGD", "SequentialLR", "StepLR", "clip_grad_norm_",
     "clip_grad_value_", "parameter_groups",
 ]

@@ -28,6 +28,7 @@ ORDER = (
     "minigrad.kernels.registry",
     "minigrad.ops",
     "minigrad.kernels",
+    "minigrad.autocasting",
     "minigrad.methods",
     "minigrad.engine",
     "minigrad.derivatives",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops
+from minigrad.autocasting import in_float32
 from minigrad.backend import accumulation_dtype, as_array, astype, is_array, namespace
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.functional.arguments import check_reduction
@@ -161,6 +162,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     x = ops.expand_dims(input, 0) if single else input
     if single:
         target = namespace(target).reshape(target, (1,))
+    (x,) = in_float32(x)
     classes = x.shape[1]
     if value(weight) is not None and tuple(weight.shape) != (classes,):
         raise ShapeError("nll_loss", got=f"weight {tuple(weight.shape)}", wanted=f"({classes},)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad import ops
+from minigrad.autocasting import in_float32
 from minigrad.errors import ArgumentError
 from minigrad.functional.arguments import check_reduction, reduced, same_shape, weight_fits
 from minigrad.op import value
@@ -57,6 +58,7 @@ def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None
     """
     check_reduction(reduction, "binary_cross_entropy_with_logits")
     same_shape("binary_cross_entropy_with_logits", input, target)
+    input, target = in_float32(input, target)
     for name, given in (("weight", weight), ("pos_weight", pos_weight)):
         if given is not None:
             weight_fits("binary_cross_entropy_with_logits", name, given, input)
@@ -85,6 +87,7 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
     if reduction != "batchmean":
         check_reduction(reduction, "kl_div")
     same_shape("kl_div", input, target)
+    input, target = in_float32(input, target)
     if log_target:
         losses = ops.exp(target) * (target - input)
     else:

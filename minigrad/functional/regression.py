@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad import ops
+from minigrad.autocasting import in_float32
 from minigrad.errors import ArgumentError
 from minigrad.functional.arguments import check_reduction, reduced, same_shape
 
@@ -35,6 +36,7 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = Non
         The shapes differ. (torch broadcasts with a warning, which turns (N, 1) against (N,) into N² losses.)
     """
     same_shape("mse_loss", input, target)
+    input, target = in_float32(input, target)
     losses = ops.square(input - target)
     return _reduced("mse_loss", losses, weight, reduction)
 
@@ -42,6 +44,7 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = Non
 def l1_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
     """|input − target|, its mean or sum; arguments as in `mse_loss`. The derivative where they agree is 0."""
     same_shape("l1_loss", input, target)
+    input, target = in_float32(input, target)
     losses = ops.abs(input - target)
     return _reduced("l1_loss", losses, weight, reduction)
 
@@ -61,6 +64,7 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
     if beta == 0:
         return l1_loss(input, target, reduction)
     same_shape("smooth_l1_loss", input, target)
+    input, target = in_float32(input, target)
     d = input - target
     size = ops.abs(d)
     losses = ops.where(size < beta, ops.square(d) * (0.5 / beta), size - 0.5 * beta)
@@ -85,6 +89,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     if not delta > 0:
         raise ArgumentError("huber_loss", got=f"delta={delta}", wanted="above 0")
     same_shape("huber_loss", input, target)
+    input, target = in_float32(input, target)
     d = input - target
     size = ops.abs(d)
     losses = ops.where(size <= delta, ops.square(d) * 0.5, (size - 0.5 * delta) * delta)

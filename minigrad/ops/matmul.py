@@ -7,6 +7,7 @@ from typing import Any
 
 from minigrad.backend import namespace
 from minigrad.errors import ShapeError
+from minigrad.modes import current
 from minigrad.op import Op, Traced, apply, apply2, inputs, operand, total
 from minigrad.ops.shape import expand_dims, squeeze
 
@@ -73,6 +74,9 @@ def matmul(x: Any, y: Any) -> Any:
     x, y = [a if isinstance(a, Traced) else operand(_MATMUL, a) for a in (x, y)]
     if x.ndim == 0 or y.ndim == 0:
         raise ShapeError("matmul", got=f"shapes {tuple(x.shape)} and {tuple(y.shape)}", wanted="at least one axis each")
+    casts = current().autocast
+    if casts is not None:
+        x, y = casts.inputs(_MATMUL, (x, y))
     if x.ndim > 1 and y.ndim > 1:
         return apply2(_MATMUL, x, y)
     left = expand_dims(x, 0) if x.ndim == 1 else x

@@ -14,10 +14,11 @@ import pytest
 from limits import files_end_at
 from safetensors.numpy import load_file
 
-from minigrad import Tensor, cli
+from minigrad import Tensor, cli, optim
 from minigrad.data import DataLoader, FashionMNIST, Subset
 from minigrad.errors import ArgumentError
-from minigrad.examples import _setup, compare_options, train_cnn, train_mlp, train_resnet
+from minigrad.examples import _precision, _setup, compare_options, train_cnn, train_mlp, train_resnet
+from minigrad.examples._precision import Precision
 from minigrad.examples._setup import Settings, Split
 from minigrad.run import Record, Run
 from minigrad.run.directory import read_config
@@ -68,6 +69,7 @@ def test_metrics_are_the_same_bytes_whatever_the_workers(tmp_path, network):
 
 @pytest.mark.parametrize(("network", "options"), [
     ("mlp", EVERYTHING), ("cnn", []), ("resnet", ["--augment", "--batch-size", "15", "--limit", "45", "--every", "9"]),
+    ("mlp", ["--precision", "mixed", "--limit", "240"]), ("cnn", ["--precision", "mixed", "--limit", "192", "--ema", "0.9"]),
 ])
 def test_a_trainer_that_is_broken_off_goes_on_bit_equal(tmp_path, capsys, network, options):
     assert train(tmp_path / "whole", *options, network=network) == 0
@@ -138,10 +140,36 @@ def test_one_part_or_several_give_the_same_gradient_without_batch_statistics(tmp
 def test_each_option_changes_the_training(tmp_path):
     assert train(tmp_path / "plain") == 0
     for number, options in enumerate((["--clip", "0.1"], ["--label-smoothing", "0.2"], ["--ema", "0.5"],
-                                      ["--precision", "float64"], ["--seed", "1"])):
+                                      ["--precision", "float64"], ["--seed", "1"], ["--precision", "mixed"])):
         assert train(tmp_path / str(number), *options) == 0
         assert weights(tmp_path / str(number)) != weights(tmp_path / "plain"), options
     assert load_file(tmp_path / "3" / "model.safetensors")["1.weight"].dtype == np.float64
+
+
+def test_mixed_precision_trains_as_well(tmp_path):
+    found = {}
+    for precision in ("float32", "mixed"):
+        assert train(tmp_path / precision, "--precision", precision, "--limit", "1200") == 0
+        found[precision] = json.loads((tmp_path / precision / "result.json").read_text())["test_accuracy"]
+        assert load_file(tmp_path / precision / "model.safetensors")["1.weight"].dtype == np.float32
+    assert found["float32"] > 0.5
+    assert abs(found["float32"] - found["mixed"]) < 0.05
+    newest = max((tmp_path / "mixed" / "checkpoints").iterdir())
+    assert json.loads((newest / "state.json").read_text())["content"]["parts"]["scaler"]
+
+
+def test_steps_that_overflow_are_left_out_and_then_training_goes_on(tmp_path, monkeypatch):
+    real = optim.GradScaler.__init__
+    monkeypatch.setattr(optim.GradScaler, "__init__", lambda self: real(self, init_scale=2.0**80))
+    made = []
+    monkeypatch.setattr(_precision, "Precision", lambda *given: made.append(Precision(*given)) or made[-1])
+    monkeypatch.setattr(train_mlp, "Precision", _precision.Precision)
+    assert train(tmp_path / "run", "--precision", "mixed", "--epochs", "30", "--limit", "240") == 0
+    scaler = made[-1].scaler
+    assert scaler.skipped > 40
+    assert scaler.get_scale() < 2.0**40
+    model = load_file(tmp_path / "run" / "model.safetensors")
+    assert model["2.num_batches_tracked"] == 30 * 4 - scaler.skipped
 
 
 def test_early_stopping_holds_images_out(tmp_path, capsys):
@@ -164,8 +192,7 @@ def test_a_divergence_exits_with_3_and_names_the_layer(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    (["--precision", "mixed"], "one precision in this version"),
-    (["--precision", "half"], "float32 or float64"),
+    (["--precision", "half"], "float32, float64 or mixed"),
     (["--ema", "1"], "from 0 to below 1"),
     (["--clip", "0"], "above 0"),
     (["--accumulate", "0"], "at least 1"),
