@@ -10,16 +10,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minigrad import ops
-from minigrad.backend import Array, Device, accumulation_dtype, as_array, parameter_dtype
-from minigrad.errors import ArgumentError, ShapeError, StateError
+from minigrad.backend import Array, Device, accumulation_dtype, as_array, namespace, parameter_dtype
+from minigrad.errors import ArgumentError, GraphError, ShapeError, StateError
 from minigrad.functional.arguments import whole_number
 from minigrad.layers.normalization import Normalization
 from minigrad.layers.statistics import InstanceStatsUpdate, StatsUpdate, deliver, nonfinite_channels
 from minigrad.modes import current, layer_path, switch
 from minigrad.op import value
-from minigrad.ops.averages import all_finite_pair
+from minigrad.ops.averages import all_finite_pair, moved_on_device
 from minigrad.ops.normalization import counts
 from minigrad.tensor import Buffer
+from minigrad.versions import rebind
 
 __all__ = ["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm", "InstanceNorm1d",
            "InstanceNorm2d", "InstanceNorm3d", "Tracked"]
@@ -128,8 +129,8 @@ class Tracked(Normalization):
                 for observer in mode.observers:
                     observer.statistics(self, mode.scope, update)
 
-    def _weight_of_new(self, batches: int) -> float:
-        """The weight of a batch that is the `batches`-th one."""
+    def _weight_of_new(self, batches: Any) -> Any:
+        """The weight of a batch that is the `batches`-th one: a number, or an array without axes."""
         if self.momentum is None:
             return 1 / batches
         return self.momentum / (1 - (1 - self.momentum) ** batches) if self.debias else self.momentum
@@ -172,15 +173,38 @@ class Tracked(Normalization):
         StateError
             They would not be finite, and `nonfinite` is "raise".
         """
+        if current().graph is not None:
+            return self._commit_on_device(update, momentum, batches)
         mean, variance, finite, count = self._next(update, momentum, batches)
         if not finite:
             self._left_out(mean, variance)
             return False
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        self.running_mean.data, self.running_var.data = mean, variance  # rebound: earlier graphs keep the old ones
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.data = count
+        self._bind(mean, variance, count)
+        return True
+
+    def _bind(self, *arrays: Any) -> None:
+        """Bind new running statistics: earlier graphs keep the old ones."""
+        for buffer, array in zip((self.running_mean, self.running_var, self.num_batches_tracked), arrays):
+            if buffer is not None:
+                rebind(buffer, array)
+
+    def _commit_on_device(self, update: StatsUpdate, momentum: float | None, batches: int) -> bool:
+        """As `commit`, where nobody may look at numbers: what is not finite is left out by the device itself.
+
+        Batches that are left out in a recorded step are not counted in `dropped_updates`, and there is no warning.
+        """
+        if self.nonfinite == "raise":
+            raise GraphError("running statistics", got="nonfinite='raise' in a step that is being recorded",
+                             wanted="nonfinite='skip'", hint="A recorded step cannot raise")
+        mean, variance, seen = self.running_mean, self.running_var, self.num_batches_tracked
+        if mean is None or variance is None:
+            raise StateError("commit", got=f"{type(self).__name__} without running statistics", wanted="some to update")
+        count = None if seen is None else as_array(seen.data + batches)
+        weight = self._weight_of_new(1 if count is None else count) if momentum is None else momentum
+        *moved, finite = moved_on_device(mean.data, variance.data, update.mean, update.variance, weight,
+                                         update.count / (update.count - 1))
+        where = namespace(mean.data).where
+        self._bind(*moved, None if seen is None else where(finite, count, seen.data))
         return True
 
     def acceptable(self, update: StatsUpdate) -> bool:

@@ -327,8 +327,11 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters here and below, or with ``set_to_none=False`` make them zeros."""
+        graph = current().graph
         for _, module in self._walk(""):
             for _, parameter in module._own(PARAMETER):  # one that is shared comes several times, which does no harm
+                if graph is not None:
+                    graph.cleared(parameter)
                 if parameter.grad is not None:
                     parameter.grad = None if set_to_none else parameter.grad.detach().zeros_like()
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.errors import DeviceError
+from minigrad.modes import current
 
 __all__ = [
     "Device", "accumulation_dtype", "as_array", "as_device", "astype", "copied", "cuda_problem", "device_of",
@@ -59,7 +60,8 @@ def namespace(*xs: Any) -> Any:
             return np
         cupy = _cupy()
         if cupy is not None and isinstance(x, cupy.ndarray):
-            return cupy
+            graph = current().graph
+            return cupy if graph is None else graph.names
         return x.__array_namespace__()
     return np
 

@@ -260,6 +260,9 @@ def backward(output: Any, gradient: Any = None, create_graph: bool = False, reta
     leaves = _run({_edge(output): start}, create_graph, retain, output.wrap, retained=results)
     results += [(leaf, total) for leaf, total in leaves.items() if total is not None]
     owners = {id(memory(value(start))[0])}
+    graph = current().graph
+    if graph is not None:
+        graph.differentiated([tensor for tensor, _ in results])
     for tensor, total in results:
         result = _result(tensor, total, create_graph, owners)
         if tensor.grad is None:

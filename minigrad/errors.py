@@ -8,7 +8,7 @@ from __future__ import annotations
 from minigrad.modes import current, layer_path
 
 __all__ = ["ArgumentError", "DeviceError", "DivergedError", "DtypeError", "GraphError", "MinigradError", "ShapeError",
-           "StateError"]
+           "StateError", "not_while_recording"]
 
 
 class MinigradError(Exception):
@@ -59,3 +59,10 @@ class StateError(MinigradError, ValueError):
 
 class DivergedError(MinigradError, ArithmeticError):
     """Training has left the finite numbers; the text names the first operation and layer that did."""
+
+
+def not_while_recording(where: str, hint: str) -> None:
+    """Refuse what a CUDA graph cannot repeat, while one is being recorded (see `minigrad.cuda.replay`)."""
+    if current().graph is not None:
+        raise GraphError(where, got="a call inside a step that is being recorded as a CUDA graph",
+                         wanted="it outside of the step", hint=hint)

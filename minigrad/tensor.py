@@ -21,7 +21,7 @@ from minigrad.backend import (
     to_numpy,
     transfer,
 )
-from minigrad.errors import ArgumentError, DtypeError, GraphError, ShapeError
+from minigrad.errors import ArgumentError, DtypeError, GraphError, ShapeError, not_while_recording
 from minigrad.graph import Retained, hooks, node_of
 from minigrad.methods import Methods
 from minigrad.op import Traced
@@ -40,6 +40,7 @@ _ASKING = frozenset((
     "allclose", "array2string", "array_equal", "array_equiv", "array_repr", "array_str", "can_cast", "isclose",
     "iscomplexobj", "isrealobj", "may_share_memory", "ndim", "result_type", "save", "savetxt", "savez",
     "savez_compressed", "shape", "shares_memory", "size"))
+_READS = "A recorded step computes only when it is replayed: return the Tensor and read it then"
 #: Where NumPy's name is not ours.
 _OURS = {"absolute": "abs", "concatenate": "concat", "amax": "max", "amin": "min", "transpose": "permute_dims",
          "positive": "clone", "invert": "logical_not", "bitwise_not": "logical_not"}
@@ -206,7 +207,11 @@ class Tensor(Methods, Traced):
     # ---------------------------------------------------------------- out of minigrad, and into it
 
     def numpy(self) -> np.ndarray:
-        """The elements as a NumPy array: shared if they are on the CPU, else copied there. Never refuses."""
+        """The elements as a NumPy array: shared if they are on the CPU, else copied there.
+
+        Never refuses, but in a step that `minigrad.cuda.replay` records, where there are no elements yet.
+        """
+        not_while_recording("numpy", _READS)
         return to_numpy(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -236,12 +241,14 @@ class Tensor(Methods, Traced):
 
     def item(self) -> float | int | bool:
         """The only element, as a Python number."""
+        not_while_recording("item", _READS)
         if self.size != 1:
             raise ShapeError("item", got=f"shape {self.shape}", wanted="exactly one element")
         return self.data.item()  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers."""
+        not_while_recording("tolist", _READS)
         return self.data.tolist()
 
     def __float__(self) -> float:

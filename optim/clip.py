@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, accumulation_dtype, as_array, astype, device_of, namespace, transfer
-from minigrad.errors import ArgumentError, DtypeError
+from minigrad.errors import ArgumentError, DtypeError, GraphError
+from minigrad.modes import current
 from minigrad.optim.options import at_least_zero, finite
 from minigrad.tensor import Tensor
 
@@ -73,6 +74,8 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     if order <= 0:
         raise ArgumentError(where, got=f"norm_type={norm_type}", wanted="a number above 0, or inf")
     owners = _with_gradient(where, parameters)
+    if current().graph is not None:
+        return _clipped_on_device(owners, limit, order, error_if_nonfinite)
     total = _total([p.grad.data for p in owners], order)
     norm = float(total)
     if error_if_nonfinite and not math.isfinite(norm):
@@ -82,6 +85,26 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     if not scale >= 1.0:  # NaN scales too, as in torch
         for p in owners:
             p.grad = Tensor.wrap(_scaled(p.grad.data, scale))
+    return Tensor.wrap(total)
+
+
+def _clipped_on_device(owners: list[Any], limit: float, order: float, error_if_nonfinite: bool) -> Tensor:
+    """`clip_grad_norm_` in a step that is being recorded, where nobody may look at the norm: the same numbers, unless
+    the squares leave the range of their dtype.
+    """
+    if order != 2.0 or error_if_nonfinite or not owners:
+        raise GraphError("clip_grad_norm_", got=f"norm_type={order}, error_if_nonfinite={error_if_nonfinite}, "
+                                                f"{len(owners)} gradients in a step that is being recorded",
+                         wanted="norm_type=2, without error_if_nonfinite, and some gradients")
+    vectors = [_vector(p.grad.data) for p in owners]
+    xp = namespace(vectors[0])
+    total = xp.asarray(xp.sqrt(xp.sum(xp.stack([xp.vdot(x, x) for x in vectors]))))
+    if math.isfinite(limit):
+        scale = limit / (astype(total, np.float64) + 1e-6)
+        scale = xp.where(scale >= 1.0, 1.0, scale)
+        for p in owners:
+            g = p.grad.data
+            p.grad = Tensor.wrap(_scaled(g, astype(scale, accumulation_dtype(g.dtype))))
     return Tensor.wrap(total)
 
 

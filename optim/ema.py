@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, accumulation_dtype, as_array, astype, copied, is_floating, to_numpy, transfer
-from minigrad.errors import ArgumentError, StateError
+from minigrad.errors import ArgumentError, StateError, not_while_recording
 from minigrad.layers.module import Module
 from minigrad.layers.state import named_state
 from minigrad.tensor import Parameter, Tensor
@@ -65,6 +65,7 @@ class EMA:
 
     def update(self) -> None:
         """Take the model's present values into the averages; to be called after every step of the optimizer."""
+        not_while_recording("EMA.update", "Call it after each replay: averages are weighted by a count on the host")
         self.updates += 1
         d = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, tensor in named_state(self.model):

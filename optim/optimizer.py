@@ -14,6 +14,7 @@ from minigrad.errors import ArgumentError, DeviceError, DtypeError, GraphError, 
 from minigrad.modes import KERNEL_TIERS, current, enable_grad
 from minigrad.optim import checkpoint
 from minigrad.optim.options import LABELS, Options, as_groups, as_parameters, described
+from minigrad.optim.recorded import RecordedStep
 from minigrad.optim.slots import Scratch, Slot, flattened
 from minigrad.tensor import Tensor
 from minigrad.versions import wrote
@@ -165,8 +166,11 @@ class Optimizer(ABC):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradient of every parameter, or with ``set_to_none=False`` make those that are there zeros."""
+        graph = current().graph
         for group in self.param_groups:
             for parameter in group["params"]:
+                if graph is not None:
+                    graph.cleared(parameter)
                 if parameter.grad is not None:
                     parameter.grad = None if set_to_none else parameter.grad.detach().zeros_like()
 
@@ -198,7 +202,9 @@ class Optimizer(ABC):
             with enable_grad():
                 loss = closure()
         shared: dict[Any, tuple[Any, ...]] = {}
+        graph = current().graph
         ready = self._ready()
+        recorded = None if graph is None else graph.stepped(RecordedStep(self, [slot for slot, *_ in ready]))
         wrote(*[array for _, array, _, _ in ready])  # first: a write that is interrupted is a write
         for slot, array, gradient, settings in ready:
             options = settings[0]
@@ -211,7 +217,9 @@ class Optimizer(ABC):
             key = (id(options), step, slot.first, slot.kind)
             numbers = shared.get(key)
             if numbers is None:
-                numbers = shared[key] = _scalars(self.numbers(options, step, slot.first), slot.kind)
+                numbers = shared[key] = (
+                    _scalars(self.numbers(options, step, slot.first), slot.kind) if recorded is None
+                    else recorded.numbers(slot, options, step))
             slot.first = False
             self._write(slot, gradient, options, numbers)
         return loss

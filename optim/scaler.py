@@ -17,9 +17,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from minigrad.backend import Array, namespace
-from minigrad.errors import ArgumentError, GraphError, StateError
+from minigrad.errors import ArgumentError, GraphError, StateError, not_while_recording
 from minigrad.layers.statistics import StatisticsLedger, withhold_statistics
-from minigrad.modes import current
 from minigrad.optim.optimizer import Optimizer
 from minigrad.versions import wrote
 
@@ -137,10 +136,8 @@ class GradScaler:
         GraphError
             They have been divided since the last `update`, or a CUDA graph is being recorded.
         """
-        if current().graph is not None:
-            raise GraphError("GradScaler", got="a step that is being recorded as a CUDA graph",
-                             wanted="a step outside of it, or autocast('bfloat16'), which needs no scaling",
-                             hint="Whether a scaled step is taken is decided on the host")
+        not_while_recording("GradScaler.unscale_", "Whether a scaled step is taken is decided on the host; "
+                                                   "autocast('bfloat16') needs no scaling")
         if optimizer in self._finite:
             raise GraphError("GradScaler.unscale_", got="an optimizer whose gradients are unscaled already",
                              wanted="one call for each update()")

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from minigrad.errors import ArgumentError, DtypeError, StateError
+from minigrad.errors import ArgumentError, DtypeError, StateError, not_while_recording
 from minigrad.optim.optimizer import Optimizer
 
 __all__ = ["CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "SequentialLR",
@@ -87,6 +87,7 @@ class LRScheduler:
 
     def step(self) -> None:
         """Go on by one, after `optimizer.step()`."""
+        not_while_recording(f"{type(self).__name__}.step", "Call it between the replays: they take the rate as it is then")
         self._steps += 1
         self.last_epoch += 1
         self._set(self.get_lr())

@@ -16,7 +16,7 @@ import numpy as np
 from minigrad.backend import Array, accumulation_dtype, device_of, is_array, namespace, transfer
 from minigrad.kernels.compiled import loading
 
-__all__ = ["Block", "Scratch", "Slot", "flattened", "following", "laid_out", "zeros_like"]
+__all__ = ["Block", "DeviceNumbers", "Scratch", "Slot", "flattened", "following", "laid_out", "zeros_like"]
 
 #: What a block needs besides: arrays for intermediate results; and two for its gradient and itself, should the gradient
 #: have another memory order, or both half precision. The last is None in full precision.
@@ -52,6 +52,24 @@ def laid_out(held: Array, array: Array) -> Array:
 def flattened(array: Array) -> Array:
     """A contiguous array as a vector, in the order of its memory: a view."""
     return (array if array.flags.c_contiguous else array.transpose()).reshape(-1)
+
+
+class DeviceNumbers(tuple[Array, ...]):
+    """The numbers of a formula as a recorded step reads them: arrays without axes, in a vector on the device.
+
+    A CUDA graph repeats the arguments of its launches, so numbers that change, such as the learning rate and what hangs
+    on the count of steps, are read from memory that is filled before each launch.
+    """
+
+    vector: Array
+
+    @classmethod
+    def room(cls, count: int, array: Array) -> DeviceNumbers:
+        """Room for `count` numbers of the formula for a parameter with these elements."""
+        vector = namespace(array).empty(count, dtype=accumulation_dtype(array.dtype))
+        made = cls([vector[i] for i in range(count)])
+        made.vector = vector
+        return made
 
 
 class Scratch:

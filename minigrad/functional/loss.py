@@ -12,6 +12,7 @@ from minigrad.autocasting import in_float32
 from minigrad.backend import accumulation_dtype, as_array, astype, is_array, namespace
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.functional.arguments import check_reduction
+from minigrad.modes import current
 from minigrad.op import Traced, value
 
 __all__ = ["cross_entropy", "nll_loss"]
@@ -38,7 +39,8 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, ignore_index: int
     Raises
     ------
     ShapeError, DtypeError, ArgumentError
-        Shapes, dtypes or options do not fit, or a target class is out of range.
+        Shapes, dtypes or options do not fit, or a target class is out of range; in a step that `minigrad.cuda.replay`
+        has recorded, which cannot raise, the loss is NaN then, and for the mean of nothing its gradient is NaN too.
     """
     check_reduction(reduction, "cross_entropy")
     if not 0 <= label_smoothing <= 1:
@@ -83,7 +85,7 @@ def _from_probabilities(x: Any, target: Any, weight: Any, reduction: str,
 
 def _all_count(target: Any, classes: int, ignore_index: int) -> bool:
     """Whether targets are classes and none is ignored, as almost always: one look at the largest, without signs."""
-    if target.dtype.kind not in "iu" or 0 <= ignore_index < classes:
+    if target.dtype.kind not in "iu" or 0 <= ignore_index < classes or current().graph is not None:
         return False
     return bool(target.view(f"u{target.itemsize}").max() < classes)
 
@@ -93,6 +95,8 @@ def _counted(target: Any, classes: int, ignore_index: int, where: str) -> Any:
     if target.dtype.kind not in "iu":
         raise DtypeError(where, got=f"target of dtype {target.dtype}", wanted="integers")
     counted = target != ignore_index
+    if current().graph is not None:  # nobody may look
+        return counted
     outside = counted & ((target < 0) | (target >= classes))
     if bool(outside.any()):
         raise ArgumentError(where, got=f"target class {int(target[outside][0])}",
@@ -123,7 +127,10 @@ def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction
     spread = xp.ones(along, dtype=dtype) if weight is None else astype(xp.reshape(weight, along), dtype)
     if weight is not None:
         q = q * spread
-    counts = reduction != "mean" or bool(counted.any())
+    if current().graph is not None:  # a recorded step cannot raise: a class out of range makes the loss NaN
+        outside = xp.expand_dims(counted & ((target < 0) | (target >= classes)), axis=1)
+        q = xp.where(outside, math.nan, q)
+    counts = reduction != "mean" or current().graph is not None or bool(counted.any())
     divisor = xp.sum(q) if reduction == "mean" and counts else None
     if smoothing:
         q = q * (1 - smoothing) + xp.expand_dims(astype(counted, dtype), axis=1) * (spread * (smoothing / classes))

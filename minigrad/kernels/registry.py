@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from minigrad.backend import Device, device_of, is_array, ndarray
+from minigrad.determinism import atomics_refused
 from minigrad.errors import ArgumentError
 from minigrad.modes import KERNEL_TIERS, current, switch
 from minigrad.op import Op
@@ -34,7 +35,7 @@ _table: dict[tuple[type[Op], str], list[Kernel]] = {}
 
 
 def accelerates(op: type[Op], phase: str, device: str = "cpu", tier: str = "compiled",
-                when: Callable[..., bool] | None = None) -> Callable[[F], F]:
+                when: Callable[..., bool] | None = None, atomics: bool = False) -> Callable[[F], F]:
     """Overlay one phase of one operation: ``@accelerates(BatchNorm, "forward", device="cuda")``.
 
     Parameters
@@ -48,6 +49,8 @@ def accelerates(op: type[Op], phase: str, device: str = "cpu", tier: str = "comp
         From which tier on it serves.
     when : callable, optional
         Given the kernel's arguments, whether it is asked at all: for conditions that several kernels share.
+    atomics : bool
+        Whether it adds by atomics, in an order that is another in every run: it then declines in deterministic mode.
     """
     known = ("forward", "backward"), ("cpu", "cuda"), ("numpy", "compiled", "all")
     if any(given not in among for given, among in zip((phase, device, tier), known)):
@@ -59,7 +62,10 @@ def accelerates(op: type[Op], phase: str, device: str = "cpu", tier: str = "comp
         if kernels is None:
             kernels = _table[op, phase] = []
             setattr(op, f"run_{phase}", _dispatcher(getattr(op, phase), kernels, 0 if phase == "forward" else 2))
-        kernels.insert(0, Kernel(kernel if when is None else _where(when, kernel), device, KERNEL_TIERS[tier]))
+        asked: Callable[..., Any] = kernel if when is None else _where(when, kernel)
+        if atomics:
+            asked = _where(lambda *args: not atomics_refused(), asked)
+        kernels.insert(0, Kernel(asked, device, KERNEL_TIERS[tier]))
         return kernel
 
     return register

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, astype, namespace
+from minigrad.backend import Array, astype, is_array, namespace
 from minigrad.op import Op
 
-__all__ = ["RunningAverages", "all_finite_pair"]
+__all__ = ["RunningAverages", "all_finite_pair", "moved_on_device"]
 
 
 class RunningAverages(Op):
@@ -36,6 +36,21 @@ class RunningAverages(Op):
             moved = astype(mean * kept + batch_mean * self.momentum, mean.dtype)
             spread = astype(variance * kept + batch_variance * (self.momentum * self.bessel), variance.dtype)
         return moved, spread, all_finite_pair(moved, spread)
+
+
+def moved_on_device(mean: Array, variance: Array, batch_mean: Array, batch_variance: Array, momentum: Any,
+                    bessel: Any) -> tuple[Array, Array, Array]:
+    """As `RunningAverages`, with the decision too: the old averages again unless all of the new ones are finite.
+
+    momentum and bessel are numbers or arrays without axes; the last result says, as an array, whether all are finite.
+    """
+    xp = namespace(mean)
+    kept, new, spread = [astype(a, mean.dtype) if is_array(a) else a
+                         for a in (1 - momentum, momentum, momentum * bessel)]
+    moved = astype(mean * kept + batch_mean * new, mean.dtype)
+    widened = astype(variance * kept + batch_variance * spread, variance.dtype)
+    finite = xp.isfinite(moved).all() & xp.isfinite(widened).all()
+    return xp.where(finite, moved, mean), xp.where(finite, widened, variance), finite
 
 
 def all_finite_pair(mean: Array, variance: Array) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import accumulation_dtype, namespace, ndarray
+from minigrad.determinism import refuse_atomics
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.op import Op, Traced, apply, inputs, value
 from minigrad.ops.elementwise import narrowed, widened
@@ -23,6 +24,7 @@ __all__ = ["gather", "scatter_add", "take", "take_along_axis"]
 def _added(out, g, places, shape):
     """`out`, flat zeros of a shape, with the elements of `g` added at flat places of it; in the shape and g's dtype."""
     xp = namespace(g)
+    refuse_atomics("scatter_add", g)
     xp.add.at(out, xp.reshape(places, (-1,)), xp.reshape(widened(g), (-1,)))
     return narrowed(xp.reshape(out, shape), g.dtype)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import is_array, namespace
+from minigrad.determinism import refuse_atomics
 from minigrad.op import Op, Traced, apply
 
 __all__ = ["getitem", "index_add"]
@@ -40,6 +41,7 @@ class IndexAdd(Op):
         xp = namespace(x)
         y = xp.zeros(self.shape, dtype=x.dtype)
         if _repeats(self.key):
+            refuse_atomics("index_add", x)
             xp.add.at(y, self.key, x)
         else:
             y[self.key] = x

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Device, as_device, namespace
-from minigrad.errors import ArgumentError
+from minigrad.errors import ArgumentError, not_while_recording
 from minigrad.op import Op, apply, inputs
 
 __all__ = ["Generator", "Snapshot", "default_generator", "dropout", "manual_seed", "replayed", "snapshot"]
@@ -66,6 +66,7 @@ class Generator:
         if device.type == "cpu":
             return self._host
         if device not in self._streams:
+            not_while_recording("Generator", "Draw from it once before: a recorded step would start it anew every time")
             self._restart(device, self.seed)
         return self._streams[device]
 
