@@ -18,7 +18,8 @@ from minigrad.modes import current
 
 __all__ = [
     "Device", "accumulation_dtype", "as_array", "as_device", "astype", "copied", "cuda_problem", "device_of",
-    "is_array", "is_floating", "is_number", "memory", "namespace", "parameter_dtype", "to_numpy", "transfer",
+    "is_array", "is_floating", "is_number", "memory", "namespace", "parameter_dtype",
+    "random_stream", "restore_stream", "stream_state", "to_numpy", "transfer",
 ]
 
 Array = Any  # a NumPy or CuPy array: the texts use only what both have
@@ -130,6 +131,35 @@ def transfer(array: Array, device: Device) -> Array:
 
     with cupy.cuda.Device(device.index):
         return cupy.asarray(array)
+
+
+#: Streams of CuPy's generator on a GPU: fixed, so that one seed gives the same numbers on every model of GPU.
+_STREAMS = 1 << 17
+
+
+def random_stream(device: Device, seed: int) -> Any:
+    """A generator of random numbers on a GPU: CuPy's, which has the methods of NumPy's that are used here.
+
+    Its state is on the device, and drawing moves it there: numbers go on between replays of a recorded step.
+    """
+    import cupy
+
+    with cupy.cuda.Device(device.index):
+        return cupy.random.Generator(cupy.random.XORWOW(seed, size=_STREAMS))
+
+
+def stream_state(stream: Any) -> np.ndarray:
+    """The state of a `random_stream`, as bytes in host memory. CuPy has it, without a public name."""
+    return to_numpy(stream.bit_generator._state)
+
+
+def restore_stream(stream: Any, state: np.ndarray) -> bool:
+    """Let a `random_stream` go on from a state; whether it is of the right length."""
+    own = stream.bit_generator._state
+    if own.shape != state.shape or own.dtype != state.dtype:
+        return False
+    own.set(state)
+    return True
 
 
 def to_numpy(array: Array) -> np.ndarray:

@@ -440,18 +440,29 @@ class Graph:
                 work()
 
 
+class XORWOW:
+    """The state of a generator, on the device."""
+
+    def __init__(self, seed, size=-1):
+        rng = np.random.default_rng(seed)
+        self._state = _made(rng.integers(-128, 127, 16, dtype=np.int8))
+
+
 class _Random:
     """A generator whose state is on the device: recorded draws go on."""
 
-    def __init__(self, seed):
-        self._host = np.random.Generator(np.random.PCG64(seed))
+    def __init__(self, bits):
+        self.bit_generator = bits
 
     def random(self, shape=(), dtype="float64"):
         made = _empty(shape, dtype)
         room = made._a
 
         def work():
-            room[...] = self._host.random(shape, dtype=dtype)
+            state = self.bit_generator._state._a
+            rng = np.random.default_rng(np.frombuffer(state.tobytes(), np.uint32))
+            room[...] = rng.random(shape, dtype=dtype)
+            state[...] = np.frombuffer(rng.bytes(16), np.int8)
 
         _do(work)
         return made
@@ -543,7 +554,7 @@ def cupy():
     module.result_type, module.broadcast_shapes, module.finfo = np.result_type, np.broadcast_shapes, np.finfo
     module.get_default_memory_pool = lambda: _state.pool
     module.get_default_pinned_memory_pool = lambda: _state.pinned
-    module.random = types.SimpleNamespace(default_rng=_Random)
+    module.random = types.SimpleNamespace(Generator=_Random, XORWOW=XORWOW)
     runtime = types.SimpleNamespace(memGetInfo=lambda: (60 << 30, 80 << 30))
     module.cuda = types.SimpleNamespace(
         is_available=lambda: True, Device=Device, Stream=Stream, Event=Event, MemoryPool=MemoryPool,
@@ -561,6 +572,7 @@ def installed(monkeypatch):
     """Let `import cupy` give this module, and cuBLAS be NumPy."""
     from minigrad import kernels
     from minigrad.kernels.cuda import blas
+    from minigrad.ops import random
 
     global _state
     _state = _State()
@@ -568,5 +580,9 @@ def installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", cupy())
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", None)  # a machine with CuPy alone
     monkeypatch.setattr(blas, "_library", FakeBlas)
-    with kernels.disabled():
-        yield _state
+    try:
+        with kernels.disabled():
+            yield _state
+    finally:
+        for generator in list(random._all):
+            generator._streams.clear()  # they are of a device that is no longer there

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Device, as_device, namespace
-from minigrad.errors import ArgumentError, not_while_recording
+from minigrad.backend import Device, as_device, namespace, random_stream, restore_stream, stream_state
+from minigrad.errors import ArgumentError, DeviceError, StateError, not_while_recording
 from minigrad.op import Op, apply, inputs
 
 __all__ = ["Generator", "Snapshot", "default_generator", "dropout", "manual_seed", "replayed", "snapshot"]
@@ -34,7 +34,8 @@ class Generator:
     Notes
     -----
     On the CPU the stream is NumPy's PCG64, whose numbers do not change between versions of NumPy for the methods used
-    here; on a GPU it is CuPy's, which gives other numbers for the same seed.
+    here; on a GPU it is CuPy's XORWOW, which gives other numbers for the same seed, the same on every model of GPU.
+    Streams are independent: drawing on one device does not move the stream of another.
     """
 
     def __init__(self, seed: int | None = None) -> None:
@@ -66,7 +67,6 @@ class Generator:
         if device.type == "cpu":
             return self._host
         if device not in self._streams:
-            not_while_recording("Generator", "Draw from it once before: a recorded step would start it anew every time")
             self._restart(device, self.seed)
         return self._streams[device]
 
@@ -76,19 +76,49 @@ class Generator:
         return int(np.random.SeedSequence([self.seed, self._forks]).generate_state(1)[0])
 
     def _restart(self, device: Device, seed: int) -> None:
-        import cupy
+        not_while_recording("Generator", "Draw from it once before, and no recompute() with random numbers in the step: "
+                                         "every replay would start the stream anew")
+        self._streams[device] = random_stream(device, seed)
 
-        with cupy.cuda.Device(device.index):
-            self._streams[device] = cupy.random.default_rng(seed)
+    def get_state(self, devices: bool = True) -> dict[str, Any]:
+        """The state of every stream.
 
-    def get_state(self) -> dict[str, Any]:
-        """The state of the host's stream, as plain numbers that JSON can hold."""
-        return {"seed": self.seed, "host": self._host.bit_generator.state}
+        Parameters
+        ----------
+        devices : bool
+            Include the streams of GPUs that have been drawn from: 6 MB each, copied from there.
+
+        Returns
+        -------
+        dict
+            ``seed`` and ``host``, plain numbers that JSON can hold; with GPUs ``devices`` too, arrays by their names.
+        """
+        state = {"seed": self.seed, "host": self._host.bit_generator.state}
+        if devices and self._streams:
+            state["devices"] = {str(device): stream_state(stream) for device, stream in self._streams.items()}
+        return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_state` returned."""
+        """Go on from what `get_state` returned. Streams of GPUs that are not here are left out.
+
+        Raises
+        ------
+        StateError
+            A stream's state has another length: another version of CuPy has written it. Nothing was changed.
+        """
+        restored = {}
+        for name, saved in state.get("devices", {}).items():
+            try:
+                device = as_device(name)
+            except DeviceError:
+                continue
+            restored[device] = random_stream(device, state["seed"])
+            if not restore_stream(restored[device], np.asarray(saved)):
+                raise StateError("Generator.set_state", got=f"{np.size(saved)} bytes for {name}",
+                                 wanted="the state of this version of CuPy's generator")
         self.manual_seed(state["seed"])
         self._host.bit_generator.state = state["host"]
+        self._streams = restored
 
 
 default_generator = Generator()

@@ -94,7 +94,7 @@ class Record:
         self.__dict__.update({name: first for name, (first, _) in _STATE.items()})
         self.total = self._wanted = 0
         self._objects: dict[str, Any] = {}
-        self._random = default_generator.get_state()
+        self._random = default_generator.get_state(devices=False)
         self._since = time.perf_counter()
 
     @property
@@ -178,7 +178,7 @@ class Record:
             self._measure(epoch, evaluate)
         if self.progress:
             self.progress.update(self.series, step=self.steps, epoch=epoch, loss=self.loss)
-        self._random = default_generator.get_state()
+        self._random = default_generator.get_state(devices=False)
         if self.checkpoint_every and self.steps % self.checkpoint_every == 0:
             self._save()
 

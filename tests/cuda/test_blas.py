@@ -35,7 +35,7 @@ SHAPES = [((5, 4), (4, 3)), ((1, 4), (4, 1)), ((5, 1), (1, 3)), ((2, 5, 4), (4, 
           ((0, 4), (4, 3)), ((5, 0), (0, 3)), ((2, 5, 4), (1, 4, 3)), ((1, 1), (1, 1))]
 
 
-@pytest.mark.parametrize("layouts", itertools.product(LAYOUTS, repeat=2), ids=lambda pair: "-".join(pair))
+@pytest.mark.parametrize("layouts", list(itertools.product(LAYOUTS, repeat=2)), ids=lambda pair: "-".join(pair))
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_layouts_and_batches(made, shapes, layouts):
     xp, blas = made
