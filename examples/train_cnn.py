@@ -59,7 +59,7 @@ def train(given: Settings, data: Split, record: Record | None = None,
     model = build_for(given, data.shape).to(given.device, given.dtype)
     optimizer = optim.SGD(optim.parameter_groups(model, weight_decay=5e-4), lr=given.lr, momentum=0.9, nesterov=True)
     loader = DataLoader(data.train, given.batch_size, shuffle=True, seed=given.seed, drop_last=True,
-                        workers=given.workers)
+                        workers=given.workers, device=given.device)
     ema = optim.EMA(model, given.ema) if given.ema else None
     precision = Precision(given.precision, model, optimizer)
 

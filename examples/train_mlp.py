@@ -60,7 +60,7 @@ def train(given: Settings, data: Split, record: Record | None = None) -> layers.
     model = network(given, data.shape).to(given.device, given.dtype)
     optimizer = optim.SGD(model.parameters(), lr=given.lr)
     loader = DataLoader(data.train, given.batch_size, shuffle=True, seed=given.seed, drop_last=True,
-                        workers=given.workers)
+                        workers=given.workers, device=given.device)
     ema = optim.EMA(model, given.ema) if given.ema else None
     precision = Precision(given.precision, model, optimizer)
 

@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from minigrad import creation, errors, kernels, ops
+from minigrad import creation, cuda, errors, kernels, ops
 from minigrad.arraylike import takes_lists
 from minigrad.autocasting import autocast
 from minigrad.backend import Device

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import sys
 import types
+import weakref
 
 import numpy as np
 
@@ -130,11 +131,15 @@ class ndarray:
         return self._a.copy()
 
     def set(self, array, stream=None):
-        _refuse_waiting()
         assert isinstance(array, np.ndarray)
         assert array.shape == self.shape
         assert array.dtype == self.dtype
-        self._a[...] = array
+        if stream is None:
+            _refuse_waiting()
+            self._a[...] = array
+        else:  # it is copied later: when somebody waits for it
+            room, source = self._a, array.view()
+            stream.queue.append(lambda: np.copyto(room, source))
 
     def item(self):
         return self.get().item()
@@ -240,6 +245,7 @@ class _State:
     def __init__(self):
         self.pool, self.pinned = MemoryPool(), MemoryPool()
         self.allocator, self.stream, self.hooks, self.tape = self.pool.malloc, Stream(null=True), [], None
+        self.log, self.launches, self.pinned_blocks = [], 0, {}
 
 
 def _refuse_waiting():
@@ -379,14 +385,16 @@ class Event:
     """A moment of a stream."""
 
     def __init__(self):
-        self.stream = None
+        self.stream, self.after = None, 0
 
     def record(self, stream=None):
         self.stream = stream or _state.stream
+        self.after = self.stream.finished + len(self.stream.queue)
         _state.log.append(("record", self.stream, self))
 
     def synchronize(self):
         _refuse_waiting()
+        self.stream.run(self.after)
 
 
 class Stream:
@@ -394,6 +402,13 @@ class Stream:
 
     def __init__(self, null=False, non_blocking=False):
         self.null, self.ptr, self._outer, self.capturing = null, id(self), [], False
+        self.queue, self.finished = [], 0
+
+    def run(self, until):
+        """Do the work that was given until then."""
+        while self.queue and self.finished < until:
+            self.queue.pop(0)()
+            self.finished += 1
 
     def __enter__(self):
         self._outer.append(_state.stream)
@@ -410,9 +425,11 @@ class Stream:
 
     def wait_event(self, event):
         _state.log.append(("wait", self, event))
+        event.stream.run(event.after)  # what waits, waits at once: there is no time here
 
     def synchronize(self):
         _refuse_waiting()
+        self.run(self.finished + len(self.queue))
 
     def begin_capture(self, mode=None):
         assert not self.null, "cannot capture on the default (legacy) stream"
@@ -486,6 +503,21 @@ def _using_allocator(allocator):
         yield
     finally:
         _state.allocator = before
+
+
+def _empty_pinned(shape, dtype=np.float64):
+    """Host memory that is given out again, with other content, once its array is gone."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    found = _state.pinned_blocks.setdefault(size, [])
+    block = found.pop() if found else np.empty(max(size, 1), np.uint8)
+    array = np.ndarray(shape, dtype, buffer=block)
+
+    def gone():
+        block.fill(255)
+        found.append(block)
+
+    weakref.finalize(array, gone)
+    return array
 
 
 class FakeBlas:
@@ -564,7 +596,6 @@ def cupy():
 
 
 _state = _State()
-_state.log, _state.launches = [], 0
 
 
 @contextlib.contextmanager
@@ -576,8 +607,8 @@ def installed(monkeypatch):
 
     global _state
     _state = _State()
-    _state.log, _state.launches = [], 0
     monkeypatch.setitem(sys.modules, "cupy", cupy())
+    monkeypatch.setitem(sys.modules, "cupyx", types.SimpleNamespace(empty_pinned=_empty_pinned))
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", None)  # a machine with CuPy alone
     monkeypatch.setattr(blas, "_library", FakeBlas)
     try:

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minigrad.backend import Device, as_device
 from minigrad.data.dataset import Dataset, Sample
+from minigrad.data.prefetch import pinned, prefetched
 from minigrad.errors import ArgumentError, DtypeError, StateError
 from minigrad.tensor import Tensor
 
@@ -44,6 +46,11 @@ class DataLoader:
     workers : int, default 0
         Threads that prepare batches ahead, two for each thread; 0 prepares each batch when it is asked for. The
         batches are the same, in the same order, whatever the number.
+    device : str or Device, optional
+        Where the batches are to be: on a GPU they are copied from pinned memory on a stream of their own, one batch
+        ahead of the one in use.
+    pin_memory : bool, default False
+        Give batches in pinned host memory, from where a GPU copies faster; for `device` that is done anyway.
 
     Attributes
     ----------
@@ -64,8 +71,10 @@ class DataLoader:
     DtypeError
         If `batch_size` or `seed` is not a whole number.
     ArgumentError
-        If `batch_size` < 1, if `seed` or `workers` < 0, if `seed` or `generator` comes without `shuffle`, or both
+        If `batch_size` < 1, if `pin_memory` comes with the device cpu, if `seed` or `workers` < 0, if `seed` or `generator` comes without `shuffle`, or both
         together, or if `drop_last` leaves no batch at all.
+    DeviceError
+        The device is unknown, or CUDA cannot be used here; the message says what is missing.
 
     Examples
     --------
@@ -85,6 +94,8 @@ class DataLoader:
         generator: np.random.Generator | None = None,
         drop_last: bool = False,
         workers: int = 0,
+        device: str | Device | None = None,
+        pin_memory: bool = False,
     ) -> None:
         self.dataset = dataset
         self.batch_size = _whole_number("batch_size", batch_size, least=1)
@@ -93,6 +104,12 @@ class DataLoader:
         self.generator = generator
         self.seed = None if seed is None else _whole_number("seed", seed, least=0)
         self.workers = _whole_number("workers", workers, least=0)
+        self.device = None if device is None else as_device(device)
+        self.pin_memory = bool(pin_memory)
+        if pin_memory:
+            if self.device is not None and self.device.type == "cpu":
+                raise ArgumentError("DataLoader", "pin_memory=True with device='cpu'", "a GPU, or no device")
+            as_device("cuda")  # says what is missing
         self._started: tuple[int, Any] = (0, None)  # the epoch under way, and the generator before its order was drawn
         self._position = 0  # batches given of it
         self._skip = 0  # batches that the next iteration leaves out: an earlier run has had them
@@ -151,7 +168,12 @@ class DataLoader:
         # The number of batches is that of the drawn order, even if the data set has grown meanwhile.
         stop = len(order) - len(order) % self.batch_size if self.drop_last else len(order)
         parts = [order[at : at + self.batch_size] for at in range(skip * self.batch_size, stop, self.batch_size)]
-        for number, fields in enumerate(self._fetched(parts, epoch), start=skip + 1):
+        fetched: Iterator[Sample] = self._fetched(parts, epoch)
+        if self.device is not None and self.device.type == "cuda":
+            fetched = prefetched(fetched, self.device)
+        elif self.pin_memory:
+            fetched = (tuple(map(pinned, fields)) for fields in fetched)
+        for number, fields in enumerate(fetched, start=skip + 1):
             if self._started[0] == epoch:
                 self._position = number
             yield tuple(Tensor(field) for field in fields)
