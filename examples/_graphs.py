@@ -17,7 +17,8 @@ def on_first_batch(data: Dataset, given: Any) -> Callable[[layers.Module], Tenso
     images, labels = next(iter(DataLoader(data, given.batch_size)))
 
     def loss_of(model: layers.Module) -> Tensor:
-        loss: Tensor = F.cross_entropy(model(images.to(given.device, next(model.parameters()).dtype)), labels.to(given.device))
+        dtype = next(model.parameters()).dtype
+        loss: Tensor = F.cross_entropy(model(images.to(given.device, dtype)), labels.to(given.device))
         return loss
 
     return loss_of

@@ -31,8 +31,8 @@ __all__ = ["HALF_OPERATIONS", "WIDE_OPERATIONS", "autocast", "half_dtype", "in_f
 HALF_OPERATIONS = frozenset((MatMul, Linear, Convolution, ConvolutionInput, ConvolutionWeight, Attention))
 #: What overflows or loses too much in half precision: sums over many elements, exponentials, softmax, losses.
 WIDE_OPERATIONS = frozenset((
-    Softmax, LogSoftmax, CrossEntropy, BinaryCrossEntropy, Sum, Mean, LogSumExp, Norm, CumSum, CumProd, Prod, Exp, Expm1,
-    Log, Log1p, Reciprocal, Rsqrt, Square))
+    Softmax, LogSoftmax, CrossEntropy, BinaryCrossEntropy, Sum, Mean, LogSumExp, Norm, CumSum, CumProd, Prod, Exp,
+    Expm1, Log, Log1p, Reciprocal, Rsqrt, Square))
 
 
 def half_dtype(name: str) -> np.dtype[Any]:
@@ -70,8 +70,8 @@ class autocast(switch):
     Parameters
     ----------
     dtype : "float16" or "bfloat16"
-        float16 has 3 digits and ends at 65504, so losses have to be scaled (`minigrad.optim.GradScaler`); bfloat16 has 2
-        digits and the range of float32. On the CPU both work and neither is fast.
+        float16 has 3 digits and ends at 65504, so losses have to be scaled (`minigrad.optim.GradScaler`); bfloat16 has
+        2 digits and the range of float32. On the CPU both work and neither is fast.
     device : str, optional
         ``"cpu"`` or ``"cuda"``: only there; everywhere unless given.
     enabled : bool

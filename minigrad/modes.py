@@ -27,8 +27,8 @@ class Mode:
     """recording: do operations leave nodes; scope: the layers being called; observers: who is told of every event;
     recomputing: a forward pass runs a second time, so that nothing may be counted twice; kernels: up to which tier of
     `KERNEL_TIERS` operations may be run by kernels; statistics: the blocks that receive the updates of running
-    statistics, innermost last (see `minigrad.layers.statistics`); autocast: what casts the inputs of operations, or None
-    (see `minigrad.autocasting`); graph: the recorder of a CUDA graph that is being made here, or None (see
+    statistics, innermost last (see `minigrad.layers.statistics`); autocast: what casts the inputs of operations, or
+    None (see `minigrad.autocasting`); graph: the recorder of a CUDA graph that is being made here, or None (see
     `minigrad.replaying`); outer: what a `switch` goes back to.
     """
 

@@ -247,7 +247,8 @@ class Replay:
         if self._known is None:
             self._known = known
         elif not _same(self._known, known):
-            raise ArgumentError("replay", got=_described(known), wanted=f"{_described(self._known)}, as in the first call",
+            raise ArgumentError("replay", got=_described(known),
+                                wanted=f"{_described(self._known)}, as in the first call",
                                 hint="A recorded step has fixed shapes, dtypes and options: make another replay(), or "
                                      "drop_last=True in the DataLoader")
 

@@ -78,7 +78,8 @@ class RecordedStep:
                 raise GraphError(self.where, got="a parameter or a state that was moved or loaded since the recording",
                                  wanted="the arrays that were recorded", hint=_AGAIN)
             if any(slot.state.get(name) is not value for name, value in held.items() if name != "step"):
-                raise GraphError(self.where, got="another state than was recorded", wanted="the same arrays", hint=_AGAIN)
+                raise GraphError(self.where, got="another state than was recorded", wanted="the same arrays",
+                                 hint=_AGAIN)
             if self._flags(self.optimizer._settings(group)[0]) != flags:
                 raise GraphError(self.where, got="options that switch a part of the formula on or off",
                                  wanted=f"those that were recorded, {flags}", hint=_AGAIN)

@@ -1,12 +1,6 @@
 """Loss scaling for training in float16: gradients that would vanish are made larger, and steps that overflow left out.
 
-    scaler = GradScaler()
-    with minigrad.autocast("float16"), scaler.withheld(model):
-        loss = F.cross_entropy(model(x), t)
-    optimizer.zero_grad()
-    scaler.scale(loss).backward()
-    scaler.step(optimizer)          # unscales; leaves the step out if a gradient is not finite
-    scaler.update()
+See `GradScaler` for how a step is written with it.
 """
 
 from __future__ import annotations
@@ -67,6 +61,15 @@ class GradScaler:
 
     Examples
     --------
+    A step of a model::
+
+        with minigrad.autocast("float16"), scaler.withheld(model):
+            loss = F.cross_entropy(model(x), t)
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)          # unscales; leaves the step out if a gradient is not finite
+        scaler.update()
+
     >>> from minigrad import Parameter
     >>> from minigrad.optim import SGD, GradScaler
     >>> w = Parameter([1.0])
@@ -212,8 +215,9 @@ class GradScaler:
             A name or a number is not as `state_dict` gives it; nothing was changed.
         """
         own = self.state_dict()
-        wrong = sorted(set(own) ^ set(state)) or [name for name, value in own.items()
-                                                  if type(state[name]) is not type(value) or not 0 <= state[name] < 2e38]
+        wrong = sorted(set(own) ^ set(state)) or [
+            name for name, value in own.items()
+            if type(state[name]) is not type(value) or not 0 <= state[name] < 2e38]
         if wrong:
             raise StateError("GradScaler.load_state_dict", got=f"another {', '.join(wrong)}",
                              wanted="what state_dict() gave")

@@ -87,7 +87,7 @@ class LRScheduler:
 
     def step(self) -> None:
         """Go on by one, after `optimizer.step()`."""
-        not_while_recording(f"{type(self).__name__}.step", "Call it between the replays: they take the rate as it is then")
+        not_while_recording(f"{type(self).__name__}.step", "Call it between replays: they take the rate as it is then")
         self._steps += 1
         self.last_epoch += 1
         self._set(self.get_lr())

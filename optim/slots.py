@@ -54,7 +54,7 @@ def flattened(array: Array) -> Array:
     return (array if array.flags.c_contiguous else array.transpose()).reshape(-1)
 
 
-class DeviceNumbers(tuple[Array, ...]):
+class DeviceNumbers(tuple[Array, ...]):  # noqa: SLOT001 - a tuple with an attribute cannot have slots
     """The numbers of a formula as a recorded step reads them: arrays without axes, in a vector on the device.
 
     A CUDA graph repeats the arguments of its launches, so numbers that change, such as the learning rate and what hangs

@@ -14,6 +14,7 @@ import ctypes
 import sys
 import types
 import weakref
+from typing import ClassVar
 
 import numpy as np
 
@@ -233,7 +234,8 @@ ndarray.__neg__ = lambda self: _run(np.negative, (self,), {})
 ndarray.__abs__ = lambda self: _run(np.abs, (self,), {})
 ndarray.__invert__ = lambda self: _run(np.invert, (self,), {})
 for _name in ("sum", "mean", "max", "min", "all", "any", "argmax", "argmin", "prod", "dot"):
-    setattr(ndarray, _name, lambda self, *args, f=getattr(np, _name), **kwargs: _run(f, (self, *args), kwargs))
+    _function = getattr(np, _name)
+    setattr(ndarray, _name, lambda self, *args, f=_function, **kwargs: _run(f, (self, *args), kwargs))
 
 
 # ------------------------------------------------------------------ computing, and noting instead
@@ -294,9 +296,8 @@ def _made(array):
 
 def _run(function, args, kwargs):
     """Compute, or while capturing note what to compute."""
-    if function is np.matmul or function is np.dot or function is np.einsum or function is np.vdot:
-        if _state.tape is not None:
-            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+    if _state.tape is not None and any(function is f for f in (np.matmul, np.dot, np.einsum, np.vdot)):
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     if function is _getitem:
         _refuse_masks(args[1])
     sources = _arrays(list(args)) + _arrays(list(kwargs.values()))
@@ -523,7 +524,7 @@ def _empty_pinned(shape, dtype=np.float64):
 class FakeBlas:
     """cuBLAS' functions by NumPy, on what their pointers point to: columns side by side, as cuBLAS has them."""
 
-    KINDS = {0: np.float32, 1: np.float64, 2: np.float16}
+    KINDS: ClassVar = {0: np.float32, 1: np.float64, 2: np.float16}
 
     def __init__(self):
         self.workspace = None
@@ -580,6 +581,7 @@ class _Module(types.ModuleType):
 def cupy():
     """The module, anew."""
     module = _Module("cupy")
+    module.__version__ = "14"
     module.ndarray, module.asarray, module.array = ndarray, _asarray, _asarray
     module.zeros, module.ones, module.empty = _new(np.zeros), _new(np.ones), _empty
     module.empty_like = lambda x, dtype=None: _made(np.empty_like(x._a, dtype=dtype))
@@ -587,7 +589,9 @@ def cupy():
     module.get_default_memory_pool = lambda: _state.pool
     module.get_default_pinned_memory_pool = lambda: _state.pinned
     module.random = types.SimpleNamespace(Generator=_Random, XORWOW=XORWOW)
-    runtime = types.SimpleNamespace(memGetInfo=lambda: (60 << 30, 80 << 30))
+    runtime = types.SimpleNamespace(
+        memGetInfo=lambda: (60 << 30, 80 << 30), getDeviceCount=lambda: 1, getDevice=lambda: 0, CUDARuntimeError=RuntimeError,
+        getDeviceProperties=lambda index: {"name": b"NVIDIA H100 80GB HBM3"})
     module.cuda = types.SimpleNamespace(
         is_available=lambda: True, Device=Device, Stream=Stream, Event=Event, MemoryPool=MemoryPool,
         MemoryHook=MemoryHook, get_current_stream=lambda: _state.stream, using_allocator=_using_allocator,
@@ -605,8 +609,7 @@ def installed(monkeypatch):
     from minigrad.kernels.cuda import blas
     from minigrad.ops import random
 
-    global _state
-    _state = _State()
+    _state.__init__()
     monkeypatch.setitem(sys.modules, "cupy", cupy())
     monkeypatch.setitem(sys.modules, "cupyx", types.SimpleNamespace(empty_pinned=_empty_pinned))
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", None)  # a machine with CuPy alone

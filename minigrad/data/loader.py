@@ -71,7 +71,8 @@ class DataLoader:
     DtypeError
         If `batch_size` or `seed` is not a whole number.
     ArgumentError
-        If `batch_size` < 1, if `pin_memory` comes with the device cpu, if `seed` or `workers` < 0, if `seed` or `generator` comes without `shuffle`, or both
+        If `batch_size` < 1, if `pin_memory` comes with the device cpu,
+        if `seed` or `workers` < 0, if `seed` or `generator` comes without `shuffle`, or both
         together, or if `drop_last` leaves no batch at all.
     DeviceError
         The device is unknown, or CUDA cannot be used here; the message says what is missing.

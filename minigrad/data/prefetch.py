@@ -5,8 +5,8 @@ While step n is computed, batch n + 1 is on its way:
     consumer's stream    wait for copy n │ step n ................. │ wait for copy n + 1 │ step n + 1
     side stream                          └ wait for step n − 1, copy n + 1 ┘
 
-Memory of a batch comes from the consumer's stream, which is the one that gives it back: nothing else may write to it
-before the steps that were given the batch are done. So a copy waits for what the consumer had been given by then. Pinned
+Memory of a batch comes from the consumer's stream, which is the one that gives it back: nothing else may write to
+it before the steps that were given the batch are done. So a copy waits for what the consumer had been given by then. Pinned
 memory is kept until its copy is done.
 """
 

@@ -96,7 +96,7 @@ def mean_square(x: Any, axes: tuple[int, ...]) -> Any:
 
 
 def all_finite(x: Any) -> bool:
-    """Whether every element is finite; taken for true in a step that is recorded as a CUDA graph, where nobody may look."""
+    """Whether every element is finite; taken for true in a step that is being recorded, where nobody may look."""
     if current().graph is not None:
         return True
     array = value(x)

@@ -24,7 +24,7 @@ def made(monkeypatch):
 
 #: Ways in which a matrix may lie, as functions of a contiguous one.
 LAYOUTS = {
-    "rows": lambda xp, x: xp.asarray(x),
+    "rows": lambda xp, x: xp.asarray(x).reshape(x.shape),
     "columns": lambda xp, x: xp.asarray(np.ascontiguousarray(x.swapaxes(-1, -2))).transpose(
         *range(x.ndim - 2), x.ndim - 1, x.ndim - 2),
     "cut": lambda xp, x: xp.asarray(np.concatenate([x, x], -1))[..., : x.shape[-1]],

@@ -1,4 +1,4 @@
-"""minigrad.cuda.replay on a stand-in for CuPy that plays CUDA graphs: N replayed steps are N plain steps, bit for bit."""
+"""minigrad.cuda.replay on a stand-in for CuPy that plays CUDA graphs: N replays are N plain steps, bit for bit."""
 
 import cupy_on_numpy
 import numpy as np
@@ -32,7 +32,8 @@ def network(kind="cnn", **norm):
 
 OPTIMIZERS = {
     "sgd": lambda p: optim.SGD(p, lr=0.1), "nesterov": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
-    "adam": lambda p: optim.Adam(p, lr=0.01, weight_decay=0.01), "adamw": lambda p: optim.AdamW(p, lr=0.01, amsgrad=True),
+    "adam": lambda p: optim.Adam(p, lr=0.01, weight_decay=0.01),
+    "adamw": lambda p: optim.AdamW(p, lr=0.01, amsgrad=True),
 }
 
 
@@ -139,7 +140,7 @@ def test_autocast_inside_a_step(gpu):
 def test_masks_go_on_and_are_those_of_plain_steps(gpu):
     drop = layers.Dropout(0.5)
     minigrad.manual_seed(1)
-    fast = cuda.replay(lambda x: drop(x))
+    fast = cuda.replay(drop)
     x = there(np.ones((4, 50), np.float32))
     found = [fast(x).numpy() for _ in range(6)]
     minigrad.manual_seed(1)
@@ -150,7 +151,7 @@ def test_masks_go_on_and_are_those_of_plain_steps(gpu):
 
 def test_a_batch_that_is_not_finite_leaves_the_statistics(gpu):
     norm = layers.BatchNorm1d(2).to("cuda")
-    fast = cuda.replay(lambda x: norm(x))
+    fast = cuda.replay(norm)
     good = there(np.array([[1.0, 2.0], [3.0, 5.0]], np.float32))
     bad = there(np.array([[1.0, np.inf], [3.0, 5.0]], np.float32))
     for _ in range(4):

@@ -69,7 +69,8 @@ def test_metrics_are_the_same_bytes_whatever_the_workers(tmp_path, network):
 
 @pytest.mark.parametrize(("network", "options"), [
     ("mlp", EVERYTHING), ("cnn", []), ("resnet", ["--augment", "--batch-size", "15", "--limit", "45", "--every", "9"]),
-    ("mlp", ["--precision", "mixed", "--limit", "240"]), ("cnn", ["--precision", "mixed", "--limit", "192", "--ema", "0.9"]),
+    ("mlp", ["--precision", "mixed", "--limit", "240"]),
+    ("cnn", ["--precision", "mixed", "--limit", "192", "--ema", "0.9"]),
 ])
 def test_a_trainer_that_is_broken_off_goes_on_bit_equal(tmp_path, capsys, network, options):
     assert train(tmp_path / "whole", *options, network=network) == 0

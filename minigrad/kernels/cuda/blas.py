@@ -1,8 +1,8 @@
 """Matrix products by cuBLAS while a CUDA graph is recorded, where CuPy refuses to call it.
 
 cuBLAS itself can be recorded if it has its workspace beforehand (cuBLAS documentation, "CUDA Graphs Support"); CuPy 14
-only has not opened that way. So it is called here, with a handle and a workspace of our own, as CuPy's own product calls
-it: cublasGemmStridedBatchedEx, sums in float32 for half types, no TF32.
+only has not opened that way. So it is called here, with a handle and a workspace of our own, as CuPy's own product
+calls it: cublasGemmStridedBatchedEx, sums in float32 for half types, no TF32.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _library() -> Any:
             return ctypes.CDLL(name)
         except OSError:
             continue
-    raise DeviceError("replay", got=f"none of {', '.join(_NAMES)}", wanted="cuBLAS, which comes with CUDA and with CuPy")
+    raise DeviceError("replay", got=f"none of {', '.join(_NAMES)}", wanted="cuBLAS, which comes with CUDA")
 
 
 class Blas:

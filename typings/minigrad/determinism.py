@@ -1,0 +1,1 @@
+../../minigrad/determinism.py
