@@ -1,8 +1,8 @@
 """Check and measure minigrad on this machine's GPU, and write what was found to benchmarks/results/gpu-*.md and .json.
 
-Needs what is already there: CuPy, NumPy, safetensors and pytest; PyTorch, where installed, is measured beside it, plain,
-compiled and as a CUDA graph. What fails is told in the report, the rest goes on, and the exit status is 1 then. After
-`--seconds` nothing new is begun.
+Needs what is already there: CuPy, NumPy, safetensors and pytest; PyTorch, where installed, is measured beside it,
+plain, compiled and as a CUDA graph. What fails is told in the report, the rest goes on, and the exit status is 1 then.
+After `--seconds` nothing new is begun.
 
     make gpu-check PYTHON=python3
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import functools
+import itertools
 import json
 import math
 import statistics
@@ -196,7 +197,7 @@ def torch_mlp(n: Any) -> Any:
     """The paper's network in PyTorch."""
     stack: list[Any] = [n.Flatten()]
     widths = (784, *train_mlp.WIDTHS)
-    for wide, narrow in zip(widths, widths[1:]):
+    for wide, narrow in itertools.pairwise(widths):
         stack += [n.Linear(wide, narrow, bias=False), n.BatchNorm1d(narrow), n.Sigmoid()]
     return n.Sequential(*stack, n.Linear(widths[-1], 10))
 
@@ -205,7 +206,7 @@ def torch_cnn(n: Any) -> Any:
     """The convolutional network of the examples in PyTorch."""
     stack: list[Any] = []
     channels, side = (1, *train_cnn.CHANNELS), 28
-    for before, after in zip(channels, channels[1:]):
+    for before, after in itertools.pairwise(channels):
         stack += [n.Conv2d(before, after, 3, padding=1, bias=False), n.BatchNorm2d(after), n.ReLU(), n.MaxPool2d(2)]
         side //= 2
     return n.Sequential(*stack, n.Flatten(), n.Linear(channels[-1] * side * side, 10))
@@ -308,10 +309,11 @@ def report(found: Found) -> str:
                None if not copy or MINIGRAD not in each["GB_per_s"] else f"{each['GB_per_s'][MINIGRAD] / copy:.0%}")
               for name, each in found["measured"].items() if "GB_per_s" in each]
     said = found["tests"]["said"]
-    text = [f"# {found['gpu']}, {found['date']}", "",
-            f"CuPy {found['cupy']}, PyTorch {found['torch'] or 'not installed'}, float32. Tests: {said}",
-            f"Copying moves {f'{copy:,.0f} GB/s' if copy else 'an unknown number of bytes'}. Medians of {ROUNDS} rounds "
-            f"in turn, by the wall clock; the whole check took {found['seconds']:.0f} s.", ""]
+    copying = f"{copy:,.0f} GB/s" if copy else "an unknown number of bytes"
+    about = (f"CuPy {found['cupy']}, PyTorch {found['torch'] or 'not installed'}, float32. Tests: {said}\n"
+             f"Copying moves {copying}. Medians of {ROUNDS} rounds in turn, by the wall clock; the whole check took "
+             f"{found['seconds']:.0f} s.")
+    text = [f"# {found['gpu']}, {found['date']}", "", about, ""]
     for title, columns, rows in (
             ("Milliseconds", ("work", *names), times),
             ("Time of minigrad by the others' (below 1: minigrad is faster)", ("work", *names[1:]), ratios),

@@ -95,7 +95,7 @@ def options(description: str, prog: str | None, epochs: object, batch_size: obje
                                             "metrics byte for byte.")
     add = parser.add_argument_group("training").add_argument
     add("--device", type=device, default="cpu", help="cpu, cuda, cuda:N, or auto (default: cpu)")
-    add("--precision", type=precision, default="float32", 
+    add("--precision", type=precision, default="float32",
         help="float32, float64, or mixed: products in float16 (default: float32)")
     add("--seed", type=whole(0), default=0, help="of initial weights, shuffling and augmentation (default: 0)")
     add("--epochs", type=whole(1), help=f"passes over the training images (default: {epochs})")

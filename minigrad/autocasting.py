@@ -52,7 +52,8 @@ def half_dtype(name: str) -> np.dtype[Any]:
     except ImportError:
         raise ArgumentError("autocast", got="'bfloat16' without ml_dtypes, which gives NumPy that type",
                             wanted="'float16', or ml_dtypes installed (pip install ml_dtypes)") from None
-    return np.dtype(ml_dtypes.bfloat16)
+    found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return found
 
 
 class autocast(switch):
@@ -116,6 +117,7 @@ class _Casts:
     def inputs(self, op: Any, xs: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments of an operation in the dtypes that it is to compute in. Calls without a Tensor stay."""
         kind = type(op)
+        dtypes: tuple[np.dtype[Any], ...]
         if kind in HALF_OPERATIONS:
             dtypes, to = (np.dtype(np.float32),), self.dtype
         elif kind in WIDE_OPERATIONS:

@@ -137,6 +137,13 @@ def _among(wanted: frozenset[Any], node: Node, gradients: list[Any]) -> dict[Any
     return {edge: g for k, g in enumerate(gradients) if (edge := (node, k) if k else node) in wanted}
 
 
+def _mode_of(mode: Any, create_graph: bool) -> Any:
+    """The mode in which backward runs: recording if asked to, in the types of the forward pass, without casts."""
+    if mode.recording == create_graph and mode.autocast is None:
+        return mode
+    return mode.replace(recording=create_graph, autocast=None)
+
+
 def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callable[..., Any],
          wanted: frozenset[Any] = frozenset(), useful: dict[Node, tuple[bool, ...]] | None = None,
          retained: list[tuple[Any, Any]] | None = None) -> dict[Any, Any]:
@@ -151,8 +158,7 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
     watched = bool(hooks)
     lift = wrap if create_graph else None
     observers = (mode := current()).observers
-    plain = mode.recording == create_graph and mode.autocast is None
-    token = enter(mode if plain else mode.replace(recording=create_graph, autocast=None))
+    token = enter(_mode_of(mode, create_graph))
     try:
         fresh: Node | None = None  # found last and not queued yet: in a chain it is the next, and no queue is needed
         while heap or fresh is not None:

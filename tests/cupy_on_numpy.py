@@ -1,7 +1,7 @@
 """A stand-in for CuPy on the CPU, with CUDA graphs: arrays that NumPy computes and that no NumPy function takes.
 
-It plays what matters to `minigrad.cuda.replay`. While a stream is capturing, nothing is computed: results exist, full of
-NaN, and what would have computed them is noted. Launching the graph computes all of it, in the same arrays. Whatever
+It plays what matters to `minigrad.cuda.replay`. While a stream is capturing, nothing is computed: results exist, full
+of NaN, and what would have computed them is noted. Launching the graph computes all of it, in the same arrays. Whatever
 waits for the device while capturing raises what CuPy raises, and so does every product, which CuPy refuses to record.
 Memory comes from pools: what is freed while capturing may be given out again at once, as by CuPy's pool, and only while
 its own allocator is in use.
@@ -590,12 +590,13 @@ def cupy():
     module.get_default_pinned_memory_pool = lambda: _state.pinned
     module.random = types.SimpleNamespace(Generator=_Random, XORWOW=XORWOW)
     runtime = types.SimpleNamespace(
-        memGetInfo=lambda: (60 << 30, 80 << 30), getDeviceCount=lambda: 1, getDevice=lambda: 0, CUDARuntimeError=RuntimeError,
+        memGetInfo=lambda: (60 << 30, 80 << 30), getDeviceCount=lambda: 1, getDevice=lambda: 0,
+        CUDARuntimeError=RuntimeError,
         getDeviceProperties=lambda index: {"name": b"NVIDIA H100 80GB HBM3"})
     module.cuda = types.SimpleNamespace(
         is_available=lambda: True, Device=Device, Stream=Stream, Event=Event, MemoryPool=MemoryPool,
         MemoryHook=MemoryHook, get_current_stream=lambda: _state.stream, using_allocator=_using_allocator,
-        runtime=runtime, alloc_pinned_memory=lambda size: bytearray(size))
+        runtime=runtime)
     return module
 
 

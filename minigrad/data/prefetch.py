@@ -6,8 +6,8 @@ While step n is computed, batch n + 1 is on its way:
     side stream                          └ wait for step n − 1, copy n + 1 ┘
 
 Memory of a batch comes from the consumer's stream, which is the one that gives it back: nothing else may write to
-it before the steps that were given the batch are done. So a copy waits for what the consumer had been given by then. Pinned
-memory is kept until its copy is done.
+it before the steps that were given the batch are done. So a copy waits for what the consumer had been given by then.
+Pinned memory is kept until its copy is done.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class _Copies:
 
 def prefetched(batches: Iterable[Sample], device: Device) -> Iterator[Sample]:
     """The batches with their fields on a GPU, each begun to be copied before the one before it is used."""
-    copies, ahead = _Copies(device), None
+    copies = _Copies(device)
+    ahead: tuple[list[Array], Any] | None = None
     try:
         for fields in itertools.chain(batches, [None]):
             present = ahead

@@ -76,8 +76,8 @@ class Generator:
         return int(np.random.SeedSequence([self.seed, self._forks]).generate_state(1)[0])
 
     def _restart(self, device: Device, seed: int) -> None:
-        not_while_recording("Generator", "Draw from it once before, and without recompute(): every replay would start the "
-                                         "stream anew")
+        not_while_recording("Generator", "Draw from it once before, and without recompute(): every replay starts "
+                                         "the stream anew")
         self._streams[device] = random_stream(device, seed)
 
     def get_state(self, devices: bool = True) -> dict[str, Any]:

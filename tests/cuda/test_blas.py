@@ -24,7 +24,7 @@ def made(monkeypatch):
 
 #: Ways in which a matrix may lie, as functions of a contiguous one.
 LAYOUTS = {
-    "rows": lambda xp, x: xp.asarray(x).reshape(x.shape),
+    "rows": lambda xp, x: xp.asarray(np.ascontiguousarray(x)),
     "columns": lambda xp, x: xp.asarray(np.ascontiguousarray(x.swapaxes(-1, -2))).transpose(
         *range(x.ndim - 2), x.ndim - 1, x.ndim - 2),
     "cut": lambda xp, x: xp.asarray(np.concatenate([x, x], -1))[..., : x.shape[-1]],
@@ -35,7 +35,7 @@ SHAPES = [((5, 4), (4, 3)), ((1, 4), (4, 1)), ((5, 1), (1, 3)), ((2, 5, 4), (4, 
           ((0, 4), (4, 3)), ((5, 0), (0, 3)), ((2, 5, 4), (1, 4, 3)), ((1, 1), (1, 1))]
 
 
-@pytest.mark.parametrize("layouts", list(itertools.product(LAYOUTS, repeat=2)), ids=lambda pair: "-".join(pair))
+@pytest.mark.parametrize("layouts", list(itertools.product(LAYOUTS, repeat=2)), ids="-".join)
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_layouts_and_batches(made, shapes, layouts):
     xp, blas = made

@@ -1,4 +1,4 @@
-"""benchmarks/gpu_check.py without a GPU: arguments, reports of made-up figures, what fails, and all of it on a stand-in."""
+"""benchmarks/gpu_check.py without a GPU: arguments, reports of made-up figures, failures, and all on a stand-in."""
 
 import importlib.util
 import json
@@ -31,7 +31,8 @@ def gpu(monkeypatch):
 
 def made_up(**changes):
     measured = {
-        "BatchNorm2d": {"ms": {"minigrad": 0.5, "PyTorch eager": 1.0}, "ratios": {"minigrad": 1.0, "PyTorch eager": 0.5},
+        "BatchNorm2d": {"ms": {"minigrad": 0.5, "PyTorch eager": 1.0},
+                        "ratios": {"minigrad": 1.0, "PyTorch eager": 0.5},
                         "GB_per_s": {"minigrad": 1500.0, "PyTorch eager": 750.0},
                         "failed": {"torch.compile": "RuntimeError: no compiler"}},
         "step": {"ms": {"minigrad": 2.0, "minigrad replay": 0.25}, "ratios": {"minigrad": 1.0, "minigrad replay": 8.0},
