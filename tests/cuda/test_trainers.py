@@ -8,13 +8,25 @@ import pytest
 from safetensors.numpy import load_file
 
 from minigrad import cli
-from minigrad.examples import char_model
+from minigrad.data import Subset
+from minigrad.examples import _setup, char_model
 
 
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch):
+    real = _setup._read
+    monkeypatch.setattr(_setup, "_read", lambda name, train, folder, full: few(real(name, train, folder, full), train))
     with cupy_on_numpy.installed(monkeypatch) as state:
         yield state
+
+
+def few(data, train):
+    """100 of the test images."""
+    if train:
+        return data
+    part = Subset(data, range(100))
+    part.source = data.source
+    return part
 
 
 @pytest.mark.parametrize(("network", "options"), [
@@ -42,7 +54,7 @@ def test_a_run_on_the_gpu_goes_on_where_it_stopped(tmp_path):
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("kind", ["lstm", "transformer"])
+@pytest.mark.parametrize("kind", ["lstm", pytest.param("transformer", marks=pytest.mark.slow)])
 def test_the_model_of_text(tmp_path, capsys, kind):
     assert char_model.main(["--tiny", "--model", kind, "--device", "cuda", "--out", str(tmp_path / "run")]) == 0
     assert "bits per character" in capsys.readouterr().out
