@@ -137,15 +137,10 @@ def _among(wanted: frozenset[Any], node: Node, gradients: list[Any]) -> dict[Any
     return {edge: g for k, g in enumerate(gradients) if (edge := (node, k) if k else node) in wanted}
 
 
-def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callable[..., Any],
-         wanted: frozenset[Any] = frozenset(), useful: dict[Node, tuple[bool, ...]] | None = None,
-         retained: list[tuple[Any, Any]] | None = None) -> dict[Any, Any]:
-    """Send the gradients filed under `pending` to the leaves, and return what arrives there and at `wanted` edges.
-
-    A node is queued when its first gradient is filed and runs when no newer node is left, so it sees its total.
-    """
-    ported: set[Any] = set()  # nodes with a gradient for a further output
-    heap = []
+def _queued(pending: dict[Any, Any]) -> tuple[list[tuple[int, Node]], set[Any]]:
+    """The nodes that have a gradient, newest first, and those of them that have one for a further output."""
+    heap: list[tuple[int, Node]] = []
+    ported: set[Any] = set()
     for edge in pending:
         if edge.__class__ is tuple:
             edge = edge[0]
@@ -153,6 +148,17 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
         if edge.__class__ is Node:
             heap.append((-edge.seq, edge))
     heapify(heap)
+    return heap, ported
+
+
+def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callable[..., Any],
+         wanted: frozenset[Any] = frozenset(), useful: dict[Node, tuple[bool, ...]] | None = None,
+         retained: list[tuple[Any, Any]] | None = None) -> dict[Any, Any]:
+    """Send the gradients filed under `pending` to the leaves, and return what arrives there and at `wanted` edges.
+
+    A node is queued when its first gradient is filed and runs when no newer node is left, so it sees its total.
+    """
+    heap, ported = _queued(pending)
     arrived: dict[Any, Any] = {}
     watched = bool(hooks)
     lift = wrap if create_graph else None
