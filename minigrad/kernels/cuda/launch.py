@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ELEMENTS", "NULL", "compute_capability", "kernel", "multiprocessors", "pointer", "shared_limit", "source",
-           "vector"]
+__all__ = ["ELEMENTS", "NULL", "compute_capability", "forget", "kernel", "multiprocessors", "pointer", "shared_limit",
+           "source", "vector"]
 
 NULL = np.intp(0)
 #: What the sources call the dtypes they take.
@@ -52,6 +52,12 @@ def _properties(device: int) -> dict[str, Any]:
     import cupy
 
     return cupy.cuda.runtime.getDeviceProperties(device)  # type: ignore[no-any-return]
+
+
+def forget() -> None:
+    """Forget what was compiled and what is known of the devices: another module stands for CuPy from here on."""
+    kernel.cache_clear()
+    _properties.cache_clear()
 
 
 def multiprocessors(array: Any) -> int:
