@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,14 @@ ELEMENTS = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16"
 
 @functools.cache
 def source(name: str) -> str:
-    """The text of one of the .cu files beside this one."""
+    """The text of one of the .cu files beside this one, with the headers from here that it includes in their places."""
+    return re.sub(r'^#include "(\w+\.cuh)"$', lambda found: _text(found[1]), _text(f"{name}.cu"), flags=re.MULTILINE)
+
+
+def _text(file: str) -> str:
     from importlib import resources  # not needed for an import of minigrad
 
-    return resources.files("minigrad.kernels.cuda").joinpath(f"{name}.cu").read_text(encoding="utf-8")
+    return resources.files("minigrad.kernels.cuda").joinpath(file).read_text(encoding="utf-8")
 
 
 @functools.cache

@@ -110,7 +110,11 @@ __device__ __forceinline__ void leave_cluster() {
     if (BLOCKS > 1) cluster_barrier();
 }
 
+#if BLOCKS > 1
 #define CLUSTER __cluster_dims__(BLOCKS, 1, 1) __launch_bounds__(THREADS)
+#else
+#define CLUSTER __launch_bounds__(THREADS)
+#endif
 #endif
 
 // ------------------------------------------------------------------ statistics
