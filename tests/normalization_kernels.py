@@ -9,7 +9,8 @@ BATCH = [(60, 100), (2, 3), (300, 33), (4096, 1), (64, 16, 28, 28), (8, 3, 7, 9)
 LAYER = [((10, 64), 1), ((3, 5), 1), ((7, 1000), 1), ((64, 4096), 1), ((4, 6, 50), 1), ((4, 3, 8, 8), 3),
          ((2, 8192), 1), ((5, 7), 2), ((3, 40000), 1), ((2000, 16), 1)]
 #: shape and number of groups
-GROUP = [((4, 6), 3), ((2, 8, 9), 2), ((3, 64, 7, 7), 4), ((2, 32, 56, 56), 8), ((5, 6, 3, 4, 4), 1), ((2, 4, 300, 300), 2)]
+GROUP = [((4, 12), 3), ((2, 8, 9), 2), ((3, 64, 7, 7), 4), ((2, 32, 56, 56), 8), ((5, 6, 3, 4, 4), 1),
+         ((2, 4, 300, 300), 2)]
 INSTANCE = [(4, 6, 9), (3, 5, 8, 8), (2, 64, 56, 56), (2, 3, 4, 5, 6), (1, 2, 300, 500)]
 
 
@@ -30,6 +31,8 @@ FUNCTIONS = {
     "batch": lambda inner, x, w, b: ops.batch_norm(x, w, b),
     "relu": lambda inner, x, w, b: ops.batch_norm(x, w, b, activation="relu"),
     "sigmoid": lambda inner, x, w, b: ops.batch_norm(x, w, b, activation="sigmoid"),
+    "residual relu": lambda inner, x, w, b: ops.batch_norm(x, w, b, activation="relu", residual=x * -0.7),
+    "residual sigmoid": lambda inner, x, w, b: ops.batch_norm(x, w, b, activation="sigmoid", residual=x * -0.7),
     "evaluated": lambda inner, x, w, b: _evaluated(x, w, b),
     "layer": lambda inner, x, w, b: (ops.layer_norm(x, inner, w, b),),
     "rms": lambda inner, x, w, b: (ops.rms_norm(x, inner, w, 1e-5),),

@@ -33,39 +33,46 @@ def launched(cupy, monkeypatch):
     return names
 
 
+CHANNELS, COLUMNS = "forward_staged backward_staged", "column_forward column_backward"
+ROWS = "row_forward row_backward sum_of_columns"
+GROUPED, AFFINE = "forward_staged grouped_backward_staged sum_of_columns", "affine affine_backward sum_of_columns"
 #: kind, shape, inner, device, dtype, the kernels that have to run, and macros that the first of them has to have
 CASES = [
-    ("batch", (12, 3, 4, 5), None, WIDE, "float32", "forward_staged backward_staged", {"BLOCKS": 8, "VEC": 4}),
-    ("batch", (2, 3, 2, 1, 7), None, WIDE, "float32", "forward_staged backward_staged", {"VEC": 2}),
-    ("batch", (5, 3, 7, 9), None, FEW, "float32", "forward_staged backward_staged", {"BLOCKS": 1, "VEC": 1}),
-    ("batch", (40, 2, 8, 12), None, SMALL, "float32", "forward_reread backward_reread", {"BLOCKS": 2}),
-    ("batch", (6, 3, 16), None, WIDE, "float16", "forward_staged backward_staged", {"VEC": 8}),
-    ("batch", (9, 3, 12), None, FEW, "float16", "forward_staged backward_staged", {"VEC": 4}),
-    ("batch", (300, 35), None, FEW, "float32", "column_forward column_backward", {"BLOCKS": 1, "THREADS": 512}),
-    ("batch", (1100, 3), None, WIDE, "float16", "column_forward column_backward", {"BLOCKS": 4}),
-    ("batch", (1, 2, 9, 9), None, ALONE, "float32", "forward_staged backward_staged", {"BLOCKS": 1}),
-    ("relu", (12, 3, 4, 5), None, WIDE, "float32", "forward_staged backward_staged", {"ACTIVATION": 1}),
-    ("relu", (40, 2, 8, 12), None, SMALL, "float32", "forward_reread backward_reread", {"ACTIVATION": 1}),
-    ("relu", (20, 35), None, FEW, "float32", "column_forward column_backward", {"ACTIVATION": 1}),
-    ("sigmoid", (5, 3, 7, 9), None, FEW, "float32", "forward_staged backward_staged", {"ACTIVATION": 2}),
-    ("sigmoid", (6, 3, 16), None, FEW, "float16", "forward_staged backward_staged", {"ACTIVATION": 2}),
-    ("sigmoid", (20, 35), None, FEW, "float32", "column_forward column_backward", {"ACTIVATION": 2}),
-    ("evaluated", (5, 3, 4, 5), None, WIDE, "float32", "affine affine_backward sum_of_columns", {"VEC": 4}),
-    ("evaluated", (5, 3, 7), None, FEW, "float16", "affine affine_backward sum_of_columns", {"COLUMNS": 0}),
-    ("evaluated", (50, 140), None, FEW, "float32", "affine affine_backward sum_of_columns", {"COLUMNS": 1, "VEC": 4}),
-    ("layer", (10, 64), 64, FEW, "float32", "row_forward row_backward sum_of_columns", {"EPT": 1}),
-    ("layer", (9, 1500), 1500, FEW, "float32", "row_forward row_backward sum_of_columns", {"EPT": 2, "VEC": 4}),
-    ("layer", (3, 7, 5), (7, 5), FEW, "float32", "row_forward row_backward sum_of_columns", {"VEC": 1}),
-    ("layer", (5, 40), 40, FEW, "float16", "row_forward row_backward sum_of_columns", {"VEC": 8}),
-    ("rms", (10, 64), 64, FEW, "float32", "row_forward row_backward sum_of_columns", {"CENTRED": 0}),
-    ("rms", (3, 602), 602, FEW, "float16", "row_forward row_backward sum_of_columns", {"VEC": 2}),
-    ("group", (4, 12), 3, FEW, "float32", "forward_staged grouped_backward_staged sum_of_columns", {"BLOCKS": 1}),
-    ("group", (2, 8, 6, 6), 2, FEW, "float32", "forward_staged grouped_backward_staged sum_of_columns", {"VEC": 4}),
-    ("group", (2, 4, 40, 7), 2, WIDE, "float32", "forward_staged grouped_backward_staged sum_of_columns", {"BLOCKS": 8}),
-    ("group", (2, 12, 3, 45), 2, SMALL, "float16", "forward_reread grouped_backward_reread sum_of_columns", {"BLOCKS": 2}),
-    ("instance", (3, 5, 8, 9), None, FEW, "float32", "forward_staged grouped_backward_staged sum_of_columns", {"VEC": 4}),
-    ("instance", (1, 2, 35, 65), None, WIDE, "float32", "forward_staged grouped_backward_staged sum_of_columns", {"VEC": 1}),
-    ("instance", (2, 3, 2, 3, 4), None, FEW, "float32", "forward_staged grouped_backward_staged sum_of_columns", {}),
+    ("batch", (12, 3, 4, 5), None, WIDE, "float32", CHANNELS, {"BLOCKS": 8, "VEC": 4}),
+    ("batch", (2, 3, 2, 1, 7), None, WIDE, "float32", CHANNELS, {"VEC": 2}),
+    ("batch", (5, 3, 7, 9), None, FEW, "float32", CHANNELS, {"BLOCKS": 1, "VEC": 1}),
+    ("batch", (40, 2, 8, 12), None, SMALL, "float32", CHANNELS.replace("staged", "reread"), {"BLOCKS": 2}),
+    ("batch", (6, 3, 16), None, WIDE, "float16", CHANNELS, {"VEC": 8}),
+    ("batch", (9, 3, 12), None, FEW, "float16", CHANNELS, {"VEC": 4}),
+    ("batch", (300, 35), None, FEW, "float32", COLUMNS, {"BLOCKS": 1, "THREADS": 512}),
+    ("batch", (1100, 3), None, WIDE, "float16", COLUMNS, {"BLOCKS": 4}),
+    ("batch", (1, 2, 9, 9), None, ALONE, "float32", CHANNELS, {"BLOCKS": 1}),
+    ("relu", (12, 3, 4, 5), None, WIDE, "float32", CHANNELS, {"ACTIVATION": 1}),
+    ("relu", (40, 2, 8, 12), None, SMALL, "float32", CHANNELS.replace("staged", "reread"), {"ACTIVATION": 1}),
+    ("relu", (20, 35), None, FEW, "float32", COLUMNS, {"ACTIVATION": 1}),
+    ("sigmoid", (5, 3, 7, 9), None, FEW, "float32", CHANNELS, {"ACTIVATION": 2}),
+    ("sigmoid", (6, 3, 16), None, FEW, "float16", CHANNELS, {"ACTIVATION": 2}),
+    ("sigmoid", (20, 35), None, FEW, "float32", COLUMNS, {"ACTIVATION": 2}),
+    ("residual relu", (12, 3, 4, 5), None, WIDE, "float32", CHANNELS, {"ACTIVATION": 1}),
+    ("residual relu", (40, 2, 8, 12), None, SMALL, "float32", CHANNELS.replace("staged", "reread"), {"ACTIVATION": 1}),
+    ("residual relu", (20, 35), None, FEW, "float32", COLUMNS, {"ACTIVATION": 1}),
+    ("residual sigmoid", (6, 3, 16), None, FEW, "float16", CHANNELS, {"ACTIVATION": 2}),
+    ("evaluated", (5, 3, 4, 5), None, WIDE, "float32", AFFINE, {"VEC": 4}),
+    ("evaluated", (5, 3, 7), None, FEW, "float16", AFFINE, {"COLUMNS": 0}),
+    ("evaluated", (50, 140), None, FEW, "float32", AFFINE, {"COLUMNS": 1, "VEC": 4}),
+    ("layer", (10, 64), 64, FEW, "float32", ROWS, {"EPT": 1}),
+    ("layer", (9, 1500), 1500, FEW, "float32", ROWS, {"EPT": 2, "VEC": 4}),
+    ("layer", (3, 7, 5), (7, 5), FEW, "float32", ROWS, {"VEC": 1}),
+    ("layer", (5, 40), 40, FEW, "float16", ROWS, {"VEC": 8}),
+    ("rms", (10, 64), 64, FEW, "float32", ROWS, {"CENTRED": 0}),
+    ("rms", (3, 602), 602, FEW, "float16", ROWS, {"VEC": 2}),
+    ("group", (4, 12), 3, FEW, "float32", GROUPED, {"BLOCKS": 1}),
+    ("group", (2, 8, 6, 6), 2, FEW, "float32", GROUPED, {"VEC": 4}),
+    ("group", (2, 4, 40, 7), 2, WIDE, "float32", GROUPED, {"BLOCKS": 8}),
+    ("group", (2, 12, 3, 45), 2, SMALL, "float16", GROUPED.replace("staged", "reread"), {"BLOCKS": 2}),
+    ("instance", (3, 5, 8, 9), None, FEW, "float32", GROUPED, {"VEC": 4}),
+    ("instance", (1, 2, 35, 65), None, WIDE, "float32", GROUPED, {"VEC": 1}),
+    ("instance", (2, 3, 2, 3, 4), None, FEW, "float32", GROUPED, {}),
 ]
 
 
@@ -93,7 +100,7 @@ def normalized(x):
 
 @pytest.mark.parametrize(("kind", "shape", "gpu"), HARD.values(), ids=HARD)
 def test_large_means_and_huge_values(cupy, monkeypatch, kind, shape, gpu):
-    """Mean 1e4 within 1e-3; |x| ~ 1e30 and float16 of scale 300 as well as their last place allows; constants exactly."""
+    """Mean 1e4 within 1e-3; |x| ~ 1e30 and float16 of scale 300 as their last place allows; constants exactly."""
     monkeypatch.setattr(normalization, "_gpu", lambda x: gpu)
     sets = shape if kind == "layer" else (1, -1)
     inner = shape[-1] if kind == "layer" else 1
@@ -227,6 +234,20 @@ def test_sequential_joins_batch_norm_and_activation(launched):
         close(a.numpy(), b.numpy(), 1e-5)
 
 
+def test_residual_blocks_are_joined(launched):
+    """BatchNorm, the sum and the activation by one kernel, whose results and gradients are those of three."""
+    found = []
+    for fused in (True, False):
+        body = layers.Sequential(layers.BatchNorm2d(3)).to(device="cuda")
+        x, z = (Tensor(a.astype(np.float32), True, device="cuda") for a in draw((6, 3, 4, 5), (6, 3, 4, 5))[:2])
+        launched.clear()
+        y = body(x, residual=z, activation="relu") if fused else ops.relu(body(x) + z)
+        assert [macros["ACTIVATION"] for _, macros in launched] == [int(fused)]
+        found.append([y, *grad((y * y * y).sum(), [x, z, *body.parameters()]), *body.buffers()])
+    for a, b in zip(*found):
+        close(a.numpy(), b.numpy(), 1e-5)
+
+
 # ------------------------------------------------------------------ plans
 
 
@@ -270,6 +291,7 @@ def test_pairs_of_macros():
     assert len(few) < 150
 
     def of(combinations):
-        return {(file, pair) for file, macros in combinations for pair in itertools.combinations(sorted(macros.items()), 2)}
+        return {(file, pair) for file, macros in combinations
+                for pair in itertools.combinations(sorted(macros.items()), 2)}
 
     assert of(few) == of(plans.combinations())

@@ -30,6 +30,7 @@ from minigrad.ops.normalization_texts import (
     GroupNorm,
     InstanceNorm,
     LayerNorm,
+    ResidualBatchNorm,
     RMSNorm,
 )
 
@@ -61,7 +62,7 @@ def _run(plan: Plan, name: str, *arguments: Any) -> None:
 
 
 def _planned(op: Any, sets: Sets, arrays: int, *seen: Any) -> Plan | None:
-    """The plan for an operation on arrays of x's shape, of which so many are kept in shared memory; None if none fits."""
+    """The plan for an operation on arrays of x's shape, so many of which shared memory is to keep; None if none fits."""
     dtype, activation, gpu = seen[0].dtype.name, getattr(op, "activation", ""), _gpu(seen[0])
     if sets.layout == "column":
         return plans.column(sets, dtype, activation, gpu)
@@ -108,6 +109,12 @@ def _forward(op: Any, x: Any, weight: Any, bias: Any, residual: Any = None) -> A
 def forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
     """(y, mean, variance, rstd), as the text gives them."""
     return _forward(op, x, weight, bias)
+
+
+@accelerates(ResidualBatchNorm, "forward", device="cuda")
+def residual_forward(op: Any, x: Any, weight: Any, bias: Any, residual: Any) -> Any:
+    """(y, mean, variance, rstd), as the text gives them."""
+    return _forward(op, x, weight, bias, residual)
 
 
 @accelerates(RMSNorm, "forward", device="cuda")
@@ -189,6 +196,15 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any, *others: Any) -> Any:
     x, weight, mean, rstd, *activated = saved
     found = _backward(op, x, activated[0] if activated else None, weight, mean, rstd, needs, gy)
     return found if found is NotImplemented else found[:3]
+
+
+@accelerates(ResidualBatchNorm, "backward", device="cuda")
+def residual_backward(op: Any, saved: Any, needs: Any, gy: Any, *others: Any) -> Any:
+    """(gx, gweight, gbias, gresidual), as the text gives them where only y has a gradient."""
+    if gy is None or any(g is not None for g in others):
+        return NotImplemented
+    x, weight, mean, rstd, y = saved
+    return _backward(op, x, y, weight, mean, rstd, needs, gy, gresidual=needs[3])
 
 
 @accelerates(RMSNorm, "backward", device="cuda")

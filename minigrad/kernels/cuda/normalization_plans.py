@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from minigrad.kernels.cuda.launch import ELEMENTS
 from minigrad.ops.normalization_texts import BatchNorm, GroupNorm, InstanceNorm
 
-__all__ = ["ACTIVATIONS", "Gpu", "Plan", "Sets", "affine", "column", "combinations", "pairs", "row", "segmented", "sums",
-           "view", "width"]
+__all__ = ["ACTIVATIONS", "Gpu", "Plan", "Sets", "affine", "column", "combinations", "pairs", "row", "segmented",
+           "sums", "view", "width"]
 
 #: What the sources call the activations that an operation may name.
 ACTIVATIONS = {"": 0, "relu": 1, "sigmoid": 2}
@@ -98,8 +98,10 @@ def _size(dtype: str) -> int:
 
 @functools.lru_cache(KEPT)
 def segmented(sets: Sets, dtype: str, wide: int, arrays: int, activation: str, gpu: Gpu) -> Plan:
-    """For channels and groups: as few blocks for a set as leave shares small enough for two on a multiprocessor and give
-    every multiprocessor work. Where no share fits, no shared memory is asked for, and elements are read again.
+    """For channels and groups: as few blocks for a set as leave shares small enough for two on a multiprocessor.
+
+    And as give every multiprocessor work. Where no share fits, no shared memory is asked for, and elements are read
+    again.
     """
     grouped = sets.layout == "group"
     packs = sets.places // wide
