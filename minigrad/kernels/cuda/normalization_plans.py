@@ -120,8 +120,13 @@ def segmented(sets: Sets, dtype: str, wide: int, arrays: int, activation: str, g
         team = threads
     macros = {**_elements(dtype, wide, threads), "BLOCKS": blocks, "GROUPED": int(grouped),
               "ACTIVATION": ACTIVATIONS[activation], "TEAM": team}
-    return Plan("normalization_channels", macros, (sets.sets * blocks,), (threads,),
-                size if size <= gpu.shared - RESERVED else 0, packs, kept)
+    if size > gpu.shared - RESERVED:
+        return Plan("normalization_channels", macros, (sets.sets * blocks,), (threads,), 0, packs, kept)
+    # A cluster fills shared memory for its next set while it writes. Not more than four, for all to end at a time.
+    held = min(2048 // threads, 32, gpu.shared // (size + 2048))
+    each = max(1, min(4, sets.sets * blocks // (2 * gpu.multiprocessors * max(1, held))))
+    clusters = math.ceil(sets.sets / each)
+    return Plan("normalization_channels", macros, (clusters * blocks,), (threads,), size, packs, kept)
 
 
 @functools.lru_cache(KEPT)
