@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from kernels_and_texts import compare
+from optimizer_cases import SHAPES
 
-from minigrad import Tensor, functional, ops
+from minigrad import Parameter, Tensor, functional, kernels, ops
 
 
 class Case(NamedTuple):
@@ -137,3 +138,32 @@ ELEMENTWISE = [
 ]
 
 CASES = [*POOLING, *CONVOLUTIONS, *ENTROPY, *ELEMENTWISE]
+
+
+# ------------------------------------------------------------------ optimizers
+
+def trained(cls, options, device, tier, dtype=np.float32, order="C", shapes=(*SHAPES, (50, 100)), steps=3):
+    """All numbers that an optimizer has changed after some steps, and the optimizer."""
+    rng = np.random.default_rng(0)
+    draw = [[np.asarray(rng.standard_normal(shape).astype(dtype), order=order) for shape in shapes]
+            for _ in range(steps + 1)]
+    params = [Parameter(Tensor(a, device=device)) for a in draw[0]]
+    optimizer = cls(params, **options)
+    for gradients in draw[1:]:
+        for p, g in zip(params, gradients):
+            p.grad = Tensor(g, device=device)
+        with kernels.tier(tier):
+            optimizer.step()
+    states = optimizer.state_dict()["state"].values()
+    return [p.numpy() for p in params] + [np.asarray(s[key]) for s in states for key in sorted(s)], optimizer
+
+
+def same_bits(cls, options, device="cuda", **more):
+    """Assert that one launch for all parameters leaves every bit as the text on the CPU does."""
+    got, optimizer = trained(cls, options, device, "all", **more)
+    wanted, _ = trained(cls, options, "cpu", "text", **more)
+    assert all(slot.listed is not None for slot in optimizer._slots.values())
+    assert len(got) == len(wanted)
+    for a, b in zip(got, wanted):
+        assert a.dtype == b.dtype
+        assert np.array_equal(a, b, equal_nan=True)

@@ -37,7 +37,7 @@ class _Memory:
 class ndarray:
     """An array on the device that is none; `host` is the NumPy array behind it."""
 
-    __slots__ = ("host", "base", "memory")
+    __slots__ = ("host", "base", "memory", "__weakref__")
     __array_priority__ = 100
 
     def __init__(self, host, base=None, memory=None):

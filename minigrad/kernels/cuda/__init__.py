@@ -1,5 +1,5 @@
 """Kernels for NVIDIA GPUs: CUDA sources in .cu files, compiled when first used."""
 
-from minigrad.kernels.cuda import convolution, elementwise, entropy, normalization, pooling
+from minigrad.kernels.cuda import convolution, elementwise, entropy, normalization, pooling, updates
 
-__all__ = ["convolution", "elementwise", "entropy", "normalization", "pooling"]
+__all__ = ["convolution", "elementwise", "entropy", "normalization", "pooling", "updates"]

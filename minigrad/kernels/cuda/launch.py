@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 __all__ = ["ELEMENTS", "NULL", "THREADS", "blocks", "compute_capability", "element_macros", "element_variants",
-           "forget", "kernel", "multiprocessors", "pointer", "shared_limit", "source", "takes", "vector"]
+           "forget", "kernel", "multiprocessors", "options", "pointer", "shared_limit", "source", "takes", "vector"]
 
 NULL = np.intp(0)
+#: Sources whose results have to be, bit for bit, those of their texts.
+EXACT = {"updates"}
 #: Threads of a block, where nothing asks for another number.
 THREADS = 256
 #: What the sources call the dtypes they take.
@@ -31,6 +33,12 @@ def source(name: str) -> str:
     return re.sub(r'#include "(\w+\.cuh)"', lambda found: text(found[1]), text(f"{name}.cu"))
 
 
+def options(file: str, macros: dict[str, Any]) -> tuple[str, ...]:
+    """What the compiler is told: ``THREADS=256`` becomes ``-DTHREADS=256``."""
+    exact = ("--fmad=false",) if file in EXACT else ()  # no product is joined with a sum
+    return "-std=c++17", *exact, *(f"-D{key}={value}" for key, value in sorted(macros.items()))
+
+
 @functools.cache
 def kernel(file: str, name: str, shared_bytes: int = 0, **macros: Any) -> Any:
     """A kernel of a source compiled with these macros; compiled once in a process, and cached on disk by CuPy.
@@ -44,12 +52,11 @@ def kernel(file: str, name: str, shared_bytes: int = 0, **macros: Any) -> Any:
     shared_bytes : int
         How much dynamic shared memory it may ask for at a launch.
     **macros
-        ``THREADS=256`` becomes ``-DTHREADS=256``.
+        See `options`.
     """
     import cupy
 
-    options = ("-std=c++17", *(f"-D{key}={value}" for key, value in sorted(macros.items())))
-    found = cupy.RawModule(code=source(file), options=options).get_function(name)
+    found = cupy.RawModule(code=source(file), options=options(file, macros)).get_function(name)
     if shared_bytes > 40 * 1024:  # with what it declares itself, more than the 48 KiB that need no asking
         found.max_dynamic_shared_size_bytes = shared_bytes
     return found
