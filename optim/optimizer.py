@@ -112,10 +112,10 @@ class Optimizer(ABC):
     def loop(self, options: Options) -> tuple[Any, ...] | None:
         """The compiled loop that makes the whole update in one pass: its name and what it is compiled for.
 
-        A subclass may have one, in `minigrad.kernels.compiled.updates`, and a rule of the same name in
-        `minigrad.kernels.cuda.updates`, one launch of which updates all parameters that share numbers: a function of the parameter, the arrays of its
+        A subclass may have one, in `minigrad.kernels.compiled.updates`: a function of the parameter, the arrays of its
         state in the order of `arrays` (the parameter again for one that is absent), the gradient, all of them vectors
-        of float32 in the order of their memory, and the numbers. The outcome has to be that of `update`.
+        of float32 in the order of their memory, and the numbers. The outcome has to be that of `update`. On a GPU the
+        rule of that name in `minigrad.kernels.cuda.updates` is used, for all parameters that share numbers at once.
         """
         return None
 

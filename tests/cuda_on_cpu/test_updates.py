@@ -54,6 +54,7 @@ def test_gradients_in_another_order_take_the_text(cupy):
 
 def test_numbers_are_read_from_the_device_where_they_come_with_a_vector(cupy):
     class OnDevice(tuple):
+        __slots__ = ()
         vector = cupy.asarray(np.array([0.5, 0, 0, 1], np.float32))
 
     p, g = (cupy.asarray(np.full(5, v, np.float32)) for v in (3, 2))

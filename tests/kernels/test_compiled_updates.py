@@ -4,10 +4,10 @@ import copy
 
 import numpy as np
 import pytest
-from optimizer_cases import ADAMS, ALL, SGDS, SHAPES, SOME, name
+from optimizer_cases import ALL, SHAPES, SOME, name
 
 from minigrad import Parameter, Tensor, kernels
-from minigrad.optim import SGD, Adam, AdamW
+from minigrad.optim import SGD, AdamW
 
 pytest.importorskip("numba")
 pytestmark = pytest.mark.usefixtures("threads")

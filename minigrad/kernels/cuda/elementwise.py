@@ -69,7 +69,7 @@ def dropout_backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
     return (_run("dropout", gy, saved[0], scale=op._scale()), None) if _drops(gy, saved[0]) else NotImplemented
 
 
-def variants() -> Iterator[tuple[str, dict[str, Any]]]:
+def combinations() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every source and macros that the kernels here can ask for."""
     for name, element in ELEMENTS.items():
         for wide in (1, 16 // (4 if name == "float32" else 2)):

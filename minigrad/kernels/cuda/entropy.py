@@ -13,7 +13,7 @@ from minigrad.kernels.cuda.launch import (
     THREADS,
     blocks,
     element_macros,
-    element_variants,
+    element_combinations,
     kernel,
     takes,
 )
@@ -76,7 +76,7 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
     return gx, None
 
 
-def variants() -> Iterator[tuple[str, dict[str, Any]]]:
+def combinations() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every source and macros that the kernels here can ask for."""
     for row in (SHORT_ROW, LONG_ROW):
-        yield from element_variants(FILE, ROW=row)
+        yield from element_combinations(FILE, ROW=row)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ELEMENTS", "NULL", "THREADS", "blocks", "compute_capability", "element_macros", "element_variants",
+__all__ = ["ELEMENTS", "NULL", "THREADS", "blocks", "compute_capability", "element_macros", "element_combinations",
            "forget", "kernel", "multiprocessors", "options", "pointer", "shared_limit", "source", "takes", "vector"]
 
 NULL = np.intp(0)
@@ -96,7 +96,7 @@ def element_macros(dtype: Any) -> dict[str, Any]:
     return {"ELEMENT": ELEMENTS[dtype.name], "HALF": int(dtype.itemsize == 2)}
 
 
-def element_variants(file: str, **macros: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def element_combinations(file: str, **macros: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """A source with given macros, for every dtype: part of what a module of kernels may ask to be compiled."""
     for element in ELEMENTS.values():
         yield file, {"ELEMENT": element, "HALF": int(element != "float"), **macros}

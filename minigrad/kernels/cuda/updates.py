@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.kernels.cuda.launch import ELEMENTS, NULL, THREADS, element_macros, element_variants, kernel
+from minigrad.kernels.cuda.launch import ELEMENTS, NULL, THREADS, element_macros, element_combinations, kernel
 
-__all__ = ["fit", "run", "variants"]
+__all__ = ["fit", "run", "combinations"]
 
 FILE = "updates"
 #: As in the source: parameters of one launch, elements of one block, numbers of a formula.
@@ -80,6 +80,6 @@ def _table(members: Sequence[tuple[Any, Sequence[Any], Any]], flags: int) -> tup
     return table, blocks
 
 
-def variants() -> Iterator[tuple[str, dict[str, Any]]]:
+def combinations() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every source and macros that the kernels here can ask for."""
-    return element_variants(FILE)
+    return element_combinations(FILE)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.kernels.cuda.launch import THREADS, blocks, element_macros, element_variants, kernel
+from minigrad.kernels.cuda.launch import THREADS, blocks, element_macros, element_combinations, kernel
 
-__all__ = ["described", "run", "variants"]
+__all__ = ["described", "run", "combinations"]
 
 FILE = "windows"
 #: The structure that the source calls Windows.
@@ -46,6 +46,6 @@ def run(name: str, like: Any, count: int, arguments: tuple[Any, ...], windows: A
 
 
 
-def variants() -> Iterator[tuple[str, dict[str, Any]]]:
+def combinations() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every source and macros that the kernels here can ask for."""
-    return element_variants(FILE)
+    return element_combinations(FILE)
