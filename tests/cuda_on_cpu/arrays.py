@@ -10,6 +10,7 @@ import functools
 import operator
 import sys
 import types
+from typing import ClassVar
 
 import numpy as np
 from cuda_on_cpu.compiling import Argument, Launch, library
@@ -36,7 +37,7 @@ class _Memory:
 class ndarray:
     """An array on the device that is none; `host` is the NumPy array behind it."""
 
-    __slots__ = ("host", "base", "memory")
+    __slots__ = ("host", "base", "memory", "__weakref__")
     __array_priority__ = 100
 
     def __init__(self, host, base=None, memory=None):
@@ -113,7 +114,8 @@ def _operators():
     def swapped(function):
         return lambda x, y: _call(function, y, x)
 
-    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift",
+    ndarray.__matmul__ = matmul
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and_", "or_", "xor", "lshift",
                  "rshift"):
         plain, function = name.rstrip("_"), getattr(operator, name)
         setattr(ndarray, f"__{plain}__", binary(function))
@@ -196,6 +198,13 @@ def _like(function):
     return run
 
 
+def matmul(x, y):
+    """As cuBLAS: half precision is added up in float32, and rounded once."""
+    dtype = np.result_type(x.dtype, y.dtype)
+    wide = np.float32 if dtype.itemsize == 2 else dtype
+    return ndarray(np.matmul(x.host.astype(wide, copy=False), y.host.astype(wide, copy=False)).astype(dtype))
+
+
 class Device:
     """The only device; a context."""
 
@@ -226,9 +235,12 @@ class RawModule:
 
 
 class Function:
-    """A kernel that can be launched. Every second launch runs a block's threads in the opposite order."""
+    """A kernel that can be launched. Structures are passed by value, in an array of one element.
 
-    launches = 0
+    Every second launch runs a block's threads in the opposite order.
+    """
+
+    launched: ClassVar[list[str]] = []  # the names of all, in their order
 
     def __init__(self, where, name):
         self.name, self.max_dynamic_shared_size_bytes = name, 48 * 1024
@@ -243,9 +255,9 @@ class Function:
         values = [_value(a) for a in args]
         arguments = (Argument * len(args))(*[Argument(v.ctypes.data, _kind(d), d.itemsize, isinstance(a, ndarray))
                                              for a, (v, d) in zip(args, values)])
-        Function.launches += 1
+        Function.launched.append(self.name)
         launch = Launch(tuple(grid) + (1,) * (3 - len(grid)), tuple(block) + (1,) * (3 - len(block)), shared_mem,
-                        Function.launches % 2, len(args), arguments)
+                        len(Function.launched) % 2, len(args), arguments)
         if min(*launch.grid, *launch.block) < 1 or max(launch.grid[1:]) > 65535:
             raise RuntimeError(f"{self.name}: a grid of {grid} blocks of {block} threads")
         problem = self.run(ctypes.byref(launch))
@@ -265,7 +277,7 @@ def _value(x):
 
 
 def _kind(dtype):
-    return ord("g" if dtype.name == "bfloat16" else "f" if dtype.kind == "f" else "i" if dtype.kind in "biu" else "?")
+    return ord("g" if dtype.name == "bfloat16" else "f" if dtype.kind == "f" else "i" if dtype.kind in "biu" else "\0")
 
 
 def _properties(device):
@@ -287,7 +299,7 @@ def module():
         ones=lambda shape, dtype=float: _filled(np.ones(shape, dtype)),
         full=lambda shape, value, dtype=None: _filled(np.full(shape, _host(value), dtype)),
         empty_like=_like(np.empty_like), zeros_like=_like(np.zeros_like), ones_like=_like(np.ones_like),
-        RawModule=RawModule, cuda=cuda, __version__="14.0.0",
+        RawModule=RawModule, cuda=cuda, matmul=matmul, __version__="14.0.0",
         __getattr__=_numpy_name)
     return made
 

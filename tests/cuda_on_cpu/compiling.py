@@ -52,7 +52,7 @@ def translated(source):
 def _launcher(found):
     attributes, name, parameters = found["attributes"], found["name"], found["parameters"]
     return (f'extern "C" void {name}({parameters}); extern "C" __attribute__((visibility("default"))) '
-            f"const char *launch_{name}(cuda_on_cpu::Launch *l) "
+            f"const char *LAUNCHER({name})(cuda_on_cpu::Launch *l) "
             f"{{ return cuda_on_cpu::launch(l, {name}, cuda_on_cpu::Attributes() {attributes}); }} "
             f'extern "C" void {name}({parameters}) {{')
 

@@ -270,8 +270,8 @@ def test_residual_blocks_are_joined(launched):
 
 
 def test_plans_ask_only_for_known_combinations():
-    """Shapes at random: what plans ask for is among `combinations`, and within a block's limits."""
-    known = {(file, *sorted(macros.items())) for file, macros in plans.combinations()}
+    """Shapes at random: what plans ask for is among `every_combination`, and within a block's limits."""
+    known = {(file, *sorted(macros.items())) for file, macros in plans.every_combination()}
     rng = np.random.default_rng(0)
     seen = set()
     for _ in range(1500):
@@ -300,16 +300,16 @@ def test_plans_ask_only_for_known_combinations():
             assert plan.shared <= gpu.shared
             assert plan.grid[0] % plan.macros.get("BLOCKS", 1) == 0
             seen.add(plan.file)
-    assert seen == {file for file, _ in plans.combinations()}
+    assert seen == {file for file, _ in plans.every_combination()}
 
 
 def test_pairs_of_macros():
     """Few combinations, in which every pair of macros that may occur together does."""
-    few = plans.pairs()
+    few = plans.combinations()
     assert len(few) < 150
 
     def of(combinations):
         return {(file, pair) for file, macros in combinations
                 for pair in itertools.combinations(sorted(macros.items()), 2)}
 
-    assert of(few) == of(plans.combinations())
+    assert of(few) == of(plans.every_combination())

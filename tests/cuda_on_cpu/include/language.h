@@ -12,6 +12,9 @@
 #define __launch_bounds__(...) .bounds(__VA_ARGS__)
 #define __cluster_dims__(x, y, z) .cluster(x, y, z)
 
+#define LAUNCHER_OF(name) launch_##name
+#define LAUNCHER(name) LAUNCHER_OF(name)  // the name may be a parameter of a macro
+
 #define threadIdx (cuda_on_cpu::block->current->thread)
 #define blockIdx (cuda_on_cpu::block->index)
 #define blockDim (*(const dim3 *)cuda_on_cpu::block->launch->block)
