@@ -79,6 +79,7 @@ __device__ __forceinline__ Pair block_sum(Pair p, Pair *room) {
 
 #ifdef BLOCKS
 __device__ __forceinline__ void cluster_barrier() {
+    __syncwarp();  // "aligned" wants all threads of the warp at the same instruction
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
