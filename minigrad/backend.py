@@ -5,6 +5,7 @@ CuPy is imported when a GPU is first asked for, never at `import minigrad`; an a
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def _cupy() -> ModuleType | None:
 def namespace(*xs: Any) -> Any:
     """The functions that fit the first argument which is no plain number.
 
-    NumPy for its arrays and scalars, CuPy for its arrays, and `minigrad.ops` for a Tensor, whose
+    NumPy for its arrays and scalars, CuPy's array API for its arrays, and `minigrad.ops` for a Tensor, whose
     ``__array_namespace__`` says so. A text that asks here for its functions runs on all three.
     """
     for x in xs:
@@ -59,9 +60,36 @@ def namespace(*xs: Any) -> Any:
             return np
         cupy = _cupy()
         if cupy is not None and isinstance(x, cupy.ndarray):
-            return cupy
+            return _names_of(cupy)
         return x.__array_namespace__()
     return np
+
+
+@functools.cache
+def _names_of(cupy: ModuleType) -> Any:
+    """CuPy's functions under the array API's names and with its arguments, as array-api-compat gives them."""
+    try:
+        import array_api_compat.cupy as names
+    except ImportError:
+        # CuPy 14 has the names that the texts use itself, and their arguments but for one. So a machine that has CuPy
+        # alone, without a network to fetch more, computes the same.
+        return _OwnNames(cupy)
+    return names
+
+
+class _OwnNames:
+    """CuPy's own namespace, with the arguments of the array API where it has others."""
+
+    def __init__(self, cupy: ModuleType) -> None:
+        self._cupy = cupy
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._cupy, name)
+        setattr(self, name, found)  # found at once the next time
+        return found
+
+    def argsort(self, x: Array, /, *, axis: int = -1, stable: bool = True) -> Array:
+        return self._cupy.argsort(x, axis=axis, kind="stable" if stable else None)
 
 
 def is_array(x: Any) -> bool:

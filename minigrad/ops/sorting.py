@@ -50,8 +50,8 @@ class ArgSort(Op):
             return x.constant(self.forward(x.data))
         xp = namespace(x)
         if not self.descending:
-            return xp.argsort(x, axis=self.axis, kind="stable")
-        rising = xp.argsort(xp.flip(x, axis=self.axis), axis=self.axis, kind="stable")
+            return xp.argsort(x, axis=self.axis, stable=True)
+        rising = xp.argsort(xp.flip(x, axis=self.axis), axis=self.axis, stable=True)
         return x.shape[self.axis] - 1 - xp.flip(rising, axis=self.axis)
 
 
