@@ -18,7 +18,7 @@ from minigrad.errors import DeviceError
 
 __all__ = [
     "Device", "accumulation_dtype", "as_array", "as_device", "astype", "copied", "cuda_problem", "device_of",
-    "is_array", "is_floating", "is_number", "memory", "namespace", "parameter_dtype", "to_numpy", "transfer",
+    "is_array", "is_floating", "is_number", "memory", "namespace", "number", "parameter_dtype", "to_numpy", "transfer",
 ]
 
 Array = Any  # a NumPy or CuPy array: the texts use only what both have
@@ -163,16 +163,24 @@ def to_numpy(array: Array) -> np.ndarray:
     return array if isinstance(array, ndarray) else np.asarray(array.get() if hasattr(array, "get") else array)
 
 
+def number(array: Any) -> Any:
+    """The only element of an array, as a Python number. On a GPU this waits for all work before it to end.
+
+    The one way in which a text may ask for a value: where it is absent, nothing waits.
+    """
+    return array.item() if isinstance(array, (ndarray, np.generic)) else to_numpy(array).item()
+
+
 def astype(array: Array, dtype: Any) -> Array:
     """The array in another dtype: itself if it has that dtype already, else a copy."""
     if array.dtype == dtype:
         return array
-    return array.astype(dtype)
+    return array.astype(dtype) if isinstance(array, ndarray) else namespace(array).astype(array, dtype)
 
 
 def copied(array: Array) -> Array:
     """A copy of the array in memory of its own."""
-    return array.copy() if hasattr(array, "copy") else namespace(array).asarray(array, copy=True)
+    return namespace(array).asarray(array, copy=True)
 
 
 def is_floating(dtype: Any) -> bool:

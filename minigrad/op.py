@@ -24,13 +24,14 @@ from minigrad.backend import (
     is_floating,
     is_number,
     namespace,
+    transfer,
 )
 from minigrad.errors import ArgumentError, DeviceError, DtypeError, MinigradError, ShapeError
 from minigrad.graph import Node
 from minigrad.modes import STEP, Mode, current, enter, leave, switch
 from minigrad.versions import tick
 
-__all__ = ["Op", "Traced", "apply", "apply2", "describe", "inputs", "operand", "outputs", "refuse", "restore",
+__all__ = ["Op", "Traced", "apply", "apply2", "beside", "describe", "inputs", "operand", "outputs", "refuse", "restore",
            "returned", "step", "sum_to", "total", "translate", "value"]
 
 ndarray = np.ndarray
@@ -348,6 +349,18 @@ def restore(gradient: Any, like: tuple[tuple[int, ...], Any] | None) -> Any:
 def value(x: Any) -> Any:
     """The array of a Tensor, else `x`: for decisions that a text takes on values, never for derivatives."""
     return x.data if isinstance(x, Traced) else x
+
+
+def beside(x: Any, other: Any) -> Any:
+    """`x`, if it is a NumPy array, on the device of the array or Tensor `other`; anything else as it is.
+
+    For masks, indices and counts: as a NumPy array or a list they say which elements, wherever those are. A Tensor has a
+    device, which has to be the right one.
+    """
+    if x.__class__ is not ndarray:
+        return x
+    other = value(other)
+    return x if other.__class__ is ndarray or not is_array(other) else transfer(x, device_of(other))
 
 
 def step(function: F) -> F:

@@ -17,4 +17,12 @@ class Outside(NamedTuple):
 #: Functions of a namespace by their name, methods and operators of an array with a dot before it.
 OUTSIDE = {
     "add.at": Outside("the standard adds to no element twice: adjoints of picking by indices", "gather-(5, 3), axis 0"),
+    "cumprod": Outside("NumPy has the standard's cumulative_prod from 2.1 on", "cumprod"),
+    "cumsum": Outside("NumPy has the standard's cumulative_sum from 2.1 on", "cumsum"),
+    "einsum": Outside("the standard has none; the order of products is the library's to choose", "einsum-ij,jk->ik"),
+    "nan_to_num": Outside("the standard has none, and the library does it in one pass", "nan_to_num"),
+    ".__getitem__": Outside("a key of the user's may mix integer arrays with slices, or slices reach beyond the end",
+                            "getitem-array"),
+    ".__setitem__": Outside("the adjoint of such a key: the standard writes to no place named by None or an array",
+                            "getitem-new axis"),
 }

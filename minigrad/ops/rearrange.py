@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import is_array, namespace
+from minigrad.backend import is_array, namespace, to_numpy
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.op import Op, apply, value
 from minigrad.ops.gathering import take
@@ -26,7 +26,10 @@ class Split(Op):
         self.cuts, self.axis = cuts, axis
 
     def forward(self, x):
-        parts = tuple(namespace(x).split(x, self.cuts, axis=self.axis))
+        # The bounds of NumPy's slices: what is beyond the end is the end, what is below 0 counts from there.
+        bounds = [slice(a, b).indices(x.shape[self.axis]) for a, b in zip((0, *self.cuts), (*self.cuts, None))]
+        every = (slice(None),) * self.axis
+        parts = tuple([x[(*every, slice(start, max(start, stop)))] for start, stop, _ in bounds])
         self._lengths = [part.shape[self.axis] for part in parts]
         return parts
 
@@ -83,10 +86,10 @@ class Tril(Op):
         self.k = k
 
     def forward(self, x):
-        return namespace(x).tril(x, self.k)
+        return namespace(x).tril(x, k=self.k)
 
     def backward(self, saved, needs, gy):
-        return (namespace(gy).tril(gy, self.k),)
+        return (namespace(gy).tril(gy, k=self.k),)
 
 
 class Triu(Tril):
@@ -95,10 +98,10 @@ class Triu(Tril):
     __slots__ = ()
 
     def forward(self, x):
-        return namespace(x).triu(x, self.k)
+        return namespace(x).triu(x, k=self.k)
 
     def backward(self, saved, needs, gy):
-        return (namespace(gy).triu(gy, self.k),)
+        return (namespace(gy).triu(gy, k=self.k),)
 
 
 class Pad(Op):
@@ -111,10 +114,19 @@ class Pad(Op):
 
     def forward(self, x):
         self._from = x.shape
-        return namespace(x).pad(x, self.widths, mode="constant", constant_values=self.fill)
+        padded = namespace(x).full(self._padded(), self.fill, dtype=x.dtype)
+        padded[self._inner()] = x
+        return padded
 
     def backward(self, saved, needs, gy):
-        return (gy[tuple(slice(before, before + n) for n, (before, _) in zip(self._from, self.widths))],)
+        return (gy[self._inner()],)
+
+    def _padded(self):
+        return tuple([before + n + after for n, (before, after) in zip(self._from, self.widths)])
+
+    def _inner(self):
+        """Where x stands in what is padded."""
+        return tuple([slice(before, before + n) for n, (before, _) in zip(self._from, self.widths)])
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
@@ -189,6 +201,7 @@ def repeat(x: Any, repeats: int | Any, axis: int | None = None) -> Any:
         counts = np.asarray(counts) if np.size(counts) else np.zeros(np.shape(counts), np.int64)
     if is_array(counts) and counts.dtype.kind not in "iu":
         raise DtypeError("repeat", got=f"repeats={repeats}", wanted="whole numbers")
+    counts = counts if isinstance(counts, int) else to_numpy(counts)  # the result's shape depends on them
     if (counts < 0) if isinstance(counts, int) else bool((counts < 0).any()):
         raise ArgumentError("repeat", got=f"repeats={repeats}", wanted="0 or more")
     if isinstance(counts, int):
@@ -197,8 +210,7 @@ def repeat(x: Any, repeats: int | Any, axis: int | None = None) -> Any:
         return reshape(spread, (*x.shape[:axis], n * counts, *x.shape[axis + 1 :]))
     if counts.shape not in ((n,), (1,), ()):
         raise ShapeError("repeat", got=f"repeats of shape {tuple(counts.shape)}", wanted=f"({n},) or one number")
-    xp = namespace(counts)
-    return take(x, xp.repeat(xp.arange(n), xp.broadcast_to(counts, (n,)).tolist()), axis)
+    return take(x, np.repeat(np.arange(n), np.broadcast_to(counts, (n,))), axis)
 
 
 def tile(x: Any, reps: int | Sequence[int]) -> Any:
@@ -269,5 +281,5 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
             if x.shape[axis] == 0:
                 raise ShapeError("pad", got=f"mode={mode!r}, shape {tuple(x.shape)}", wanted="elements to repeat")
             places = np.pad(np.arange(x.shape[axis]), pair, mode=mode)  # type: ignore[call-overload]
-            x = take(x, namespace(value(x)).asarray(places), axis)
+            x = take(x, places, axis)
     return x

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, namespace
+from minigrad.backend import accumulation_dtype, namespace, number
 from minigrad.op import step, sum_to, value
 from minigrad.ops.elementwise import cast, rsqrt, stop_gradient
 
@@ -97,7 +97,8 @@ def mean_square(x: Any, axes: tuple[int, ...]) -> Any:
 def all_finite(x: Any) -> bool:
     """Whether every element is finite."""
     array = value(x)
-    return bool(namespace(array).isfinite(array).all())
+    xp = namespace(array)
+    return bool(number(xp.all(xp.isfinite(array))))
 
 
 def sum_rows(x: Any, shape: tuple[int, ...]) -> Any:
