@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minigrad import ops
-from minigrad.backend import Array, Device, accumulation_dtype, as_array, parameter_dtype
+from minigrad.backend import Array, Device, accumulation_dtype, as_array, namespace, number, parameter_dtype
 from minigrad.errors import ArgumentError, ShapeError, StateError
 from minigrad.functional.arguments import whole_number
 from minigrad.layers.normalization import Normalization
@@ -144,7 +144,8 @@ class Tracked(Normalization):
         if momentum is None:
             if count is None and (self.momentum is None or self.debias):
                 raise StateError("num_batches_tracked", got="None", wanted="a count, for the average over all batches")
-            momentum = self._weight_of_new(1 if count is None else int(count))
+            by_count = self.momentum is None or self.debias
+            momentum = self._weight_of_new(number(count) if by_count else 1)
         return (*update.moved(mean.data, variance.data, momentum), count)
 
     def previewed(self, update: StatsUpdate, momentum: float | None = None, batches: int = 1) -> tuple[Array, Array]:
@@ -338,7 +339,8 @@ class BatchNorm(Tracked):
         if self.training and self.running_mean is not None and not current().recomputing:
             m = self._counted(value(y).shape, mask)
             if value(y).size:  # an empty batch says nothing
-                self._updated_by(StatsUpdate(value(mean).reshape(-1), value(variance).reshape(-1), m))
+                reshape = namespace(value(mean)).reshape
+                self._updated_by(StatsUpdate(reshape(value(mean), (-1,)), reshape(value(variance), (-1,)), m))
         return y
 
     def _counted(self, shape: tuple[int, ...], mask: Any) -> Any:
@@ -348,7 +350,7 @@ class BatchNorm(Tracked):
         mask = value(mask)
         whole = mask if mask.ndim == len(shape) else mask[:, None]
         if whole.shape[1] == 1:
-            return int(counts(whole, (shape[0], 1, *shape[2:]), tuple(range(len(shape)))))
+            return number(counts(whole, (shape[0], 1, *shape[2:]), tuple(range(len(shape)))))
         return counts(whole, shape, (0, *range(2, len(shape))))
 
     def sharing(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minigrad.backend import Array, astype, is_array, namespace
+from minigrad.backend import Array, astype, is_array, namespace, to_numpy
 from minigrad.modes import current, enter, leave
 from minigrad.ops.averages import RunningAverages
 
@@ -127,7 +127,7 @@ class InstanceStatsUpdate(StatsUpdate):
 def nonfinite_channels(mean: Array, variance: Array) -> list[int]:
     """The channels in which one of two (C,) arrays is infinite or NaN."""
     xp = namespace(mean)
-    return [int(c) for c in xp.nonzero(~(xp.isfinite(mean) & xp.isfinite(variance)))[0]]
+    return np.flatnonzero(~to_numpy(xp.isfinite(mean) & xp.isfinite(variance))).tolist()
 
 
 class Tracking(Protocol):

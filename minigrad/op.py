@@ -24,6 +24,7 @@ from minigrad.backend import (
     is_floating,
     is_number,
     namespace,
+    number,
     transfer,
 )
 from minigrad.errors import ArgumentError, DeviceError, DtypeError, MinigradError, ShapeError
@@ -31,7 +32,7 @@ from minigrad.graph import Node
 from minigrad.modes import STEP, Mode, current, enter, leave, switch
 from minigrad.versions import tick
 
-__all__ = ["Op", "Traced", "apply", "apply2", "beside", "describe", "inputs", "operand", "outputs", "refuse", "restore",
+__all__ = ["Op", "Traced", "apply", "apply2", "beside", "describe", "holds", "inputs", "operand", "outputs", "refuse", "restore",
            "returned", "step", "sum_to", "total", "translate", "value"]
 
 ndarray = np.ndarray
@@ -361,6 +362,11 @@ def beside(x: Any, other: Any) -> Any:
         return x
     other = value(other)
     return x if other.__class__ is ndarray or not is_array(other) else transfer(x, device_of(other))
+
+
+def holds(condition: Any) -> bool:
+    """Whether all elements of a bool array are true: for refusing what no text can work with. A GPU is waited for."""
+    return bool(number(namespace(condition).all(condition)))
 
 
 def step(function: F) -> F:

@@ -58,7 +58,7 @@ def inner(x):
         raise TypeError(f"Unsupported type {type(x)}: an array of the host among those of the device")
     if isinstance(x, np.generic):
         raise TypeError(f"Unsupported type {type(x)}: a scalar of NumPy's, which would promote")
-    if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, np.generic)):
+    if isinstance(x, np.dtype) or (isinstance(x, type) and (x is bool or issubclass(x, np.generic))):
         name = np.dtype(x).name
         if name not in _DTYPES:
             raise TypeError(f"dtype {name} is outside the array API")

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, is_array, namespace, number, to_numpy
+from minigrad.backend import accumulation_dtype, is_array, namespace, to_numpy
 from minigrad.errors import DtypeError, ShapeError
-from minigrad.op import Op, Traced, apply, beside, inputs, value
+from minigrad.op import Op, Traced, apply, beside, holds, inputs, value
 from minigrad.ops.elementwise import narrowed, widened
 from minigrad.ops.indexing import index_add
 from minigrad.ops.shape import broadcast_to, normalize_axes, reshape
@@ -109,7 +109,7 @@ class AddAlongAxis(Op):
         return apply(TakeAlongAxis(self.axis), gy, saved[0]), None
 
 
-def _indices(where: str, x: Any, indices: Any, n: int, low: int) -> Any:
+def checked_indices(where: str, x: Any, indices: Any, n: int, low: int) -> Any:
     """Indices as a Tensor, or an array where `x` is, of integers, each from `low` to n − 1.
 
     NumPy checks ranges itself when it picks; CuPy wraps around silently, and adjoints count modulo n.
@@ -119,7 +119,7 @@ def _indices(where: str, x: Any, indices: Any, n: int, low: int) -> Any:
     array = value(indices)
     if array.dtype.kind not in "iu":
         raise DtypeError(where, got=f"indices of dtype {array.dtype}", wanted="integers")
-    if array.size and not number(namespace(array).all((array >= low) & (array < n))):
+    if array.size and not holds((array >= low) & (array < n)):
         known = to_numpy(array)
         bad = known[(known < low) | (known >= n)]
         raise ShapeError(where, got=f"index {bad.reshape(-1)[0]}", wanted=f"indices from {low} to {n - 1}")
@@ -149,7 +149,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
         x, axis = reshape(x, (-1,)), 0
     (axis,) = normalize_axes((axis,), x.ndim, "take")
     n = x.shape[axis]
-    return apply(Take(axis), x, _indices("take", x, indices, n, -n))
+    return apply(Take(axis), x, checked_indices("take", x, indices, n, -n))
 
 
 def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
@@ -169,7 +169,7 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
     """
     (axis,) = normalize_axes((axis,), x.ndim, "take_along_axis")
     n = x.shape[axis]
-    indices = _indices("take_along_axis", x, indices, n, -n)
+    indices = checked_indices("take_along_axis", x, indices, n, -n)
     got = f"input {tuple(x.shape)}, indices {tuple(indices.shape)}, axis {axis}"
     if indices.ndim != x.ndim:
         raise ShapeError("take_along_axis", got=got, wanted="as many axes in both")
@@ -188,7 +188,7 @@ def _broadcast(x: Any, shape: tuple[int, ...]) -> Any:
 def _checked(where: str, x: Any, axis: int, indices: Any) -> tuple[int, Any]:
     """What torch asks of the indices of gather and scatter: not negative, and nowhere longer than x but on the axis."""
     (axis,) = normalize_axes((axis,), x.ndim, where)
-    indices = _indices(where, x, indices, x.shape[axis], 0)
+    indices = checked_indices(where, x, indices, x.shape[axis], 0)
     if indices.ndim != x.ndim or any(m > n for a, (m, n) in enumerate(zip(indices.shape, x.shape)) if a != axis):
         raise ShapeError(where, got=f"input {tuple(x.shape)}, indices {tuple(indices.shape)}, axis {axis}",
                          wanted="as many axes, and indices no longer than the input but along the axis")

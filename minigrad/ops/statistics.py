@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, namespace, number
-from minigrad.op import step, sum_to, value
+from minigrad.backend import accumulation_dtype, namespace
+from minigrad.op import holds, step, sum_to, value
 from minigrad.ops.elementwise import cast, rsqrt, stop_gradient
 
 __all__ = ["inverse_std", "mean_square", "moments", "normalize", "scale_shift"]
@@ -97,8 +97,7 @@ def mean_square(x: Any, axes: tuple[int, ...]) -> Any:
 def all_finite(x: Any) -> bool:
     """Whether every element is finite."""
     array = value(x)
-    xp = namespace(array)
-    return bool(number(xp.all(xp.isfinite(array))))
+    return holds(namespace(array).isfinite(array))
 
 
 def sum_rows(x: Any, shape: tuple[int, ...]) -> Any:
