@@ -241,9 +241,7 @@ class Tracked(Normalization):
 
 def _filled_like(array: Array, fill: float) -> Array:
     """A new array of the same shape, dtype and device."""
-    new = array.copy()
-    new[...] = fill
-    return new
+    return namespace(array).full_like(array, fill)
 
 
 class BatchNorm(Tracked):
@@ -440,7 +438,8 @@ class InstanceNorm(Tracked):
         y, mean, variance, _ = ops.instance_norm(x, self.weight, self.bias, self.eps)
         if self.training and self.running_mean is not None and not current().recomputing and value(y).size:
             n, c = x.shape[:2]
-            first, second = (value(a).reshape(n, c).mean(0) for a in (mean, variance))
+            xp = namespace(value(mean))
+            first, second = (xp.mean(xp.reshape(value(a), (n, c)), axis=0) for a in (mean, variance))
             self._updated_by(InstanceStatsUpdate(first, second, math.prod(x.shape[2:]), examples=n))
         return y
 

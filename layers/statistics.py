@@ -127,7 +127,8 @@ class InstanceStatsUpdate(StatsUpdate):
 def nonfinite_channels(mean: Array, variance: Array) -> list[int]:
     """The channels in which one of two (C,) arrays is infinite or NaN."""
     xp = namespace(mean)
-    return np.flatnonzero(~to_numpy(xp.isfinite(mean) & xp.isfinite(variance))).tolist()
+    finite = to_numpy(xp.isfinite(mean) & xp.isfinite(variance))
+    return [int(c) for c in np.flatnonzero(~finite)]
 
 
 class Tracking(Protocol):

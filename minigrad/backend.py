@@ -10,7 +10,7 @@ import re
 import sys
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from minigrad.errors import DeviceError
 
 __all__ = [
     "Device", "accumulation_dtype", "as_array", "as_device", "astype", "copied", "cuda_problem", "device_of",
-    "is_array", "is_floating", "is_number", "memory", "namespace", "number", "parameter_dtype", "to_numpy", "transfer",
+    "from_dlpack", "is_array", "is_floating", "is_number", "made", "memory", "namespace", "number", "parameter_dtype",
+    "random_stream", "synchronize", "to_numpy", "transfer",
 ]
 
 Array = Any  # a NumPy or CuPy array: the texts use only what both have
@@ -118,9 +119,12 @@ def cuda_problem() -> str:
         import cupy
     except ImportError:
         return "CuPy is not installed (pip install 'minigrad-norm[cuda13]', or [cuda12] for CUDA 12)"
-    if not cupy.cuda.is_available():
-        return "CuPy is installed, but it finds no usable NVIDIA GPU and driver"
-    return ""
+    try:
+        if cupy.cuda.is_available():
+            return ""
+    except cupy.cuda.runtime.CUDARuntimeError as error:  # a driver that does not answer; its text may have lines
+        return f"CuPy is installed, but CUDA fails: {' '.join(str(error).split())}"
+    return "CuPy is installed, but it finds no usable NVIDIA GPU and driver"
 
 
 def as_device(spec: str | Device) -> Device:
@@ -143,7 +147,18 @@ def as_device(spec: str | Device) -> Device:
     problem = cuda_problem()
     if problem:
         raise DeviceError("device", got=repr(spec), wanted="a machine where CUDA works", hint=problem)
-    return Device("cuda", int(found[1] or 0))
+    index, count = int(found[1] or 0), _gpus()
+    if index >= count:
+        raise DeviceError("device", got=repr(spec), wanted=f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0",
+                          hint=f"There {'is' if count == 1 else 'are'} {count} here")
+    return Device("cuda", index)
+
+
+def _gpus() -> int:
+    """How many GPUs CuPy finds."""
+    import cupy
+
+    return int(cupy.cuda.runtime.getDeviceCount())
 
 
 def transfer(array: Array, device: Device) -> Array:
@@ -163,6 +178,42 @@ def to_numpy(array: Array) -> np.ndarray:
     return array if isinstance(array, ndarray) else np.asarray(array.get() if hasattr(array, "get") else array)
 
 
+def made(device: Device, name: str, *args: Any, **options: Any) -> Array:
+    """A new array on `device`, by the function of this name that needs no array: ``made(device, "zeros", (2, 3))``."""
+    if device.type == "cpu":
+        return getattr(np, name)(*args, **options)
+    import cupy
+
+    with cupy.cuda.Device(device.index):
+        return getattr(_names_of(cupy), name)(*args, **options)
+
+
+def random_stream(device: Device, seed: int) -> Any:
+    """A generator of random numbers on a GPU: CuPy's, which has the methods of NumPy's that are used here."""
+    import cupy
+
+    with cupy.cuda.Device(device.index):
+        return cupy.random.default_rng(seed)
+
+
+def from_dlpack(x: Any) -> Array:
+    """An array that shares the memory of another library's, on the device where that is."""
+    if x.__dlpack_device__()[0] == 1:  # kDLCPU
+        return np.from_dlpack(x)
+    import cupy
+
+    return cupy.from_dlpack(x)
+
+
+def synchronize(array: Array) -> None:
+    """Wait until all work of the stream that computes `array` is done; on the CPU it is done already."""
+    if not isinstance(array, ndarray):
+        import cupy
+
+        with cupy.cuda.Device(array.device.id):
+            cupy.cuda.get_current_stream().synchronize()
+
+
 def number(array: Any) -> Any:
     """The only element of an array, as a Python number. On a GPU this waits for all work before it to end.
 
@@ -178,9 +229,9 @@ def astype(array: Array, dtype: Any) -> Array:
     return array.astype(dtype) if isinstance(array, ndarray) else namespace(array).astype(array, dtype)
 
 
-def copied(array: Array) -> Array:
-    """A copy of the array in memory of its own."""
-    return namespace(array).asarray(array, copy=True)
+def copied(array: Array, order: Literal["C", "K"] = "C") -> Array:
+    """A copy of the array in memory of its own; of NumPy's, in this order."""
+    return array.copy(order) if isinstance(array, ndarray) else namespace(array).asarray(array, copy=True)
 
 
 def is_floating(dtype: Any) -> bool:

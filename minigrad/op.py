@@ -32,8 +32,8 @@ from minigrad.graph import Node
 from minigrad.modes import STEP, Mode, current, enter, leave, switch
 from minigrad.versions import tick
 
-__all__ = ["Op", "Traced", "apply", "apply2", "beside", "describe", "holds", "inputs", "operand", "outputs", "refuse", "restore",
-           "returned", "step", "sum_to", "total", "translate", "value"]
+__all__ = ["Op", "Traced", "apply", "apply2", "beside", "describe", "holds", "inputs", "operand", "outputs", "refuse",
+           "restore", "returned", "step", "sum_to", "total", "translate", "value"]
 
 ndarray = np.ndarray
 new = object.__new__
@@ -355,8 +355,8 @@ def value(x: Any) -> Any:
 def beside(x: Any, other: Any) -> Any:
     """`x`, if it is a NumPy array, on the device of the array or Tensor `other`; anything else as it is.
 
-    For masks, indices and counts: as a NumPy array or a list they say which elements, wherever those are. A Tensor has a
-    device, which has to be the right one.
+    For masks, indices and counts: as a NumPy array or a list they say which elements, wherever those are. A Tensor has
+    a device, which has to be the right one.
     """
     if x.__class__ is not ndarray:
         return x

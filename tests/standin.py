@@ -8,6 +8,8 @@ array API does not have fails here, and so does what would stop a GPU or copy fr
 
     with standin.playing():                       # "cuda" is the stand-in inside the block
         x = Tensor([1.0, 2.0], device="cuda")
+
+Sums and products of matrices are taken in another order than NumPy takes them: as on a GPU, the last digits differ.
 """
 
 import contextlib
@@ -33,8 +35,8 @@ withheld, used = set(), set()
 #: How often an array was copied to the host.
 reads = 0
 
-_DTYPES = {name: getattr(np, name) for name in (
-    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")} | {"bool": np.bool_}
+_DTYPES = {"bool": np.bool_} | {name: getattr(np, name) for name in (
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")}
 
 
 def _outside(name):
@@ -184,7 +186,7 @@ class ndarray:
 def _complete(x, key):
     """A key that reaches every axis, as the standard wants it: NumPy and CuPy add the dots themselves."""
     parts = key if isinstance(key, tuple) else (key,)
-    if any(part is Ellipsis or getattr(part, "dtype", None) == bool for part in parts):
+    if any(part is Ellipsis or str(getattr(part, "dtype", "")) == "bool" for part in parts):
         return key
     return key if sum(part is not None for part in parts) == x.ndim else (*parts, Ellipsis)
 
@@ -219,6 +221,25 @@ ndarray.__hash__ = None
 _CREATING = {"arange", "empty", "eye", "full", "linspace", "ones", "zeros"}
 
 
+def _rolled(x, axis):
+    return Strict._new(np.roll(x._array, 1, axis), device=x.device)
+
+
+def _to_sum(x, axis=None, **_):
+    """What is summed, begun at another place: as on a GPU, the order of the terms is not that of the CPU."""
+    if axis == () or not x.ndim:
+        return (x,)
+    return (_rolled(x, tuple(range(x.ndim)) if axis is None else axis),)
+
+
+def _to_multiply(x, y):
+    """Two matrices with the terms of their products in another order."""
+    return (_rolled(x, -1), _rolled(y, -2)) if min(x.ndim, y.ndim) > 1 else (x, y)
+
+
+_ADDING = {"matmul": _to_multiply, "mean": _to_sum, "sum": _to_sum}
+
+
 class _Function:
     """A function of the standard, or one of NumPy's that is listed as outside it."""
 
@@ -233,7 +254,10 @@ class _Function:
             return None if result is None else device(result)
         if self.name in _CREATING:
             kwargs["device"] = _device()
-        return outer(self.call(*map(inner, args), **{k: inner(v) for k, v in kwargs.items()}))
+        args = tuple(map(inner, args))
+        if self.name in _ADDING:
+            args = _ADDING[self.name](*args, **kwargs)
+        return outer(self.call(*args, **{k: inner(v) for k, v in kwargs.items()}))
 
     def __getattr__(self, name):
         if name.startswith("__") or f"{self.name}.{name}" not in OUTSIDE:
@@ -302,7 +326,11 @@ def cupy():
     module = types.ModuleType("cupy")
     stream = types.SimpleNamespace(synchronize=lambda: None)
     module.ndarray, module.asarray = ndarray, asarray
+    module.__version__ = f"array-api-strict {strict.__version__}"
     module.cuda = types.SimpleNamespace(Device=_Device, is_available=lambda: True, get_current_stream=lambda: stream)
+    module.cuda.runtime = types.SimpleNamespace(
+        CUDARuntimeError=type("CUDARuntimeError", (RuntimeError,), {}), getDevice=lambda: 0, getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda index: {"name": b"a stand-in"})
     module.random = types.SimpleNamespace(default_rng=_Generator)
     return module
 
@@ -313,10 +341,15 @@ def playing():
     import minigrad
     from minigrad import backend, kernels
 
-    with mock.patch.dict(sys.modules, {"cupy": cupy()}), kernels.disabled(), \
-            mock.patch.object(backend, "_names_of", lambda _: sys.modules[__name__]):
-        try:
+    before = sys.modules.get("cupy")
+    names = mock.patch.object(backend, "_names_of", return_value=sys.modules[__name__])
+    sys.modules["cupy"] = cupy()
+    try:
+        with names, kernels.disabled():
             yield
-        finally:
-            minigrad.manual_seed(0)  # lets go of the streams of the device
-            used.clear()
+    finally:
+        minigrad.manual_seed(0)  # lets go of the streams of the device
+        used.clear()
+        del sys.modules["cupy"]
+        if before is not None:
+            sys.modules["cupy"] = before

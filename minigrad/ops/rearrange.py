@@ -28,8 +28,8 @@ class Split(Op):
     def forward(self, x):
         # The bounds of NumPy's slices: what is beyond the end is the end, what is below 0 counts from there.
         bounds = [slice(a, b).indices(x.shape[self.axis]) for a, b in zip((0, *self.cuts), (*self.cuts, None))]
-        every = (slice(None),) * self.axis
-        parts = tuple([x[(*every, slice(start, max(start, stop)))] for start, stop, _ in bounds])
+        keys = [(*(slice(None),) * self.axis, slice(start, max(start, stop))) for start, stop, _ in bounds]
+        parts = tuple([x[key] for key in keys])
         self._lengths = [part.shape[self.axis] for part in parts]
         return parts
 
