@@ -390,7 +390,8 @@ class Tensor(Methods, Traced):
             raise GraphError("assign", got="read-only memory", wanted="an array that can be written to")
         if not broadcasts_to(array.shape, self.shape):
             raise ShapeError("assign", got=f"shape {tuple(array.shape)}", wanted=f"one that broadcasts to {self.shape}")
-        self.data[...] = array if array.ndim == 0 else transfer(array, self.device)
+        there = transfer(array, self.device)
+        self.data[...] = there if isinstance(there, np.ndarray) else astype(there, self.dtype)  # NumPy casts in passing
         wrote(self.data)
         return self
 

@@ -252,12 +252,21 @@ class _Function:
             _outside(self.name)
             result = operator.attrgetter(self.name)(np)(*map(host, args), **{k: host(v) for k, v in kwargs.items()})
             return None if result is None else device(result)
+        if "out" in kwargs or len(args) > getattr(getattr(np, self.name, None), "nin", len(args)):
+            return self._into(args, kwargs)
         if self.name in _CREATING:
             kwargs["device"] = _device()
         args = tuple(map(inner, args))
         if self.name in _ADDING:
             args = _ADDING[self.name](*args, **kwargs)
         return outer(self.call(*args, **{k: inner(v) for k, v in kwargs.items()}))
+
+    def _into(self, args, kwargs):
+        """Write the result where the last argument says."""
+        _outside("out=")
+        *given, out = args if "out" not in kwargs else (*args, kwargs["out"])
+        getattr(np, self.name)(*map(host, given), out=host(out))
+        return out
 
     def __getattr__(self, name):
         if name.startswith("__") or f"{self.name}.{name}" not in OUTSIDE:

@@ -12,7 +12,7 @@ import numpy as np
 
 from minigrad.backend import accumulation_dtype, is_array, namespace, to_numpy
 from minigrad.errors import DtypeError, ShapeError
-from minigrad.op import Op, Traced, apply, beside, holds, inputs, value
+from minigrad.op import Op, Traced, apply, beside, holds, inputs, together, value
 from minigrad.ops.elementwise import narrowed, widened
 from minigrad.ops.indexing import index_add
 from minigrad.ops.shape import broadcast_to, normalize_axes, reshape
@@ -123,7 +123,9 @@ def checked_indices(where: str, x: Any, indices: Any, n: int, low: int) -> Any:
         known = to_numpy(array)
         bad = known[(known < low) | (known >= n)]
         raise ShapeError(where, got=f"index {bad.reshape(-1)[0]}", wanted=f"indices from {low} to {n - 1}")
-    return beside(indices, x)
+    indices = beside(indices, x)
+    together(where, x, indices)
+    return indices
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:

@@ -61,7 +61,7 @@ def _plain(part: Any, x: Any) -> Any:
     Tensors are copied: they may be written to later.
     """
     if isinstance(part, Traced):
-        return copied(part.data)
+        return beside(copied(part.data), x)
     if isinstance(part, (list, tuple, range)):
         part = np.asarray(part, dtype=None if len(part) else np.int64)
     return int(part) if isinstance(part, np.integer) else beside(part, x)
