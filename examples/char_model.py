@@ -215,8 +215,8 @@ def work(given: argparse.Namespace) -> int:
     rows = []
     with Run(given.out, vars(given), title=f"char-{given.model}") as run, Progress() as progress:
         if given.graph:
-            new = CharModel(given.model, (given.compare or [given.norm])[-1], given.norm_place, len(text.characters)).to(given.device)
-            draw(new, lambda model: loss_of(model, text.train[:4 * (CONTEXT + 1)].reshape(4, -1)), run,
+            new = CharModel(given.model, (given.compare or [given.norm])[-1], given.norm_place, len(text.characters))
+            draw(new.to(given.device), lambda model: loss_of(model, text.train[:4 * (CONTEXT + 1)].reshape(4, -1)), run,
                  f"char-{given.model}")
         for norm in given.compare or [given.norm]:
             model, bits, seconds = one(given, norm, text, run, progress)

@@ -17,6 +17,8 @@ class Outside(NamedTuple):
 #: Functions of a namespace by their name, methods and operators of an array with a dot before it.
 OUTSIDE = {
     "add.at": Outside("the standard adds to no element twice: adjoints of picking by indices", "gather-(5, 3), axis 0"),
+    "bincount": Outside("the standard counts only by values that it finds, whose number is not known before",
+                        "embedding by frequency"),
     "cumprod": Outside("NumPy has the standard's cumulative_prod from 2.1 on", "cumprod"),
     "cumsum": Outside("NumPy has the standard's cumulative_sum from 2.1 on", "cumsum"),
     "einsum": Outside("the standard has none; the order of products is the library's to choose", "einsum-ij,jk->ik"),

@@ -172,16 +172,6 @@ class ndarray:
             _outside(".__setitem__")
             self.strict._array[host(key)] = value._array if isinstance(value, Strict) else value
 
-    def astype(self, dtype, copy=True):
-        _outside(".astype")
-        if np.dtype(dtype).name not in _DTYPES:
-            raise TypeError(f"dtype {np.dtype(dtype)} is outside the array API")
-        return device(self.strict._array.astype(dtype, copy=copy))
-
-    def copy(self, order="K"):
-        _outside(".copy")
-        return device(self.strict._array.copy(order=order))
-
 
 def _complete(x, key):
     """A key that reaches every axis, as the standard wants it: NumPy and CuPy add the dots themselves."""

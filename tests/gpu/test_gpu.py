@@ -236,7 +236,7 @@ REPEATED = {
     "sum": (lambda x: ops.sum(x, 0), ROWS_OF),
     "max_pool": (lambda x: F.max_pool2d(x, 3, 2, 1), IMAGES),
     "avg_pool": (lambda x: F.avg_pool2d(x, 3, 2, 1), IMAGES),
-    "convolution": (lambda x: F.conv2d(x, Tensor(np.ones((8, 16, 3, 3), np.float32), device="cuda"), padding=1), IMAGES),
+    "convolution": (lambda x: F.conv2d(x, minigrad.ones(8, 16, 3, 3, device="cuda"), padding=1), IMAGES),
     "attention": (lambda x: ops.attention(x, x, x)[0], ROWS_OF.reshape(4, 128, 384)),
 }
 
