@@ -16,7 +16,7 @@ from minigrad.functional.arguments import whole_number
 from minigrad.layers.normalization import Normalization
 from minigrad.layers.statistics import InstanceStatsUpdate, StatsUpdate, deliver, nonfinite_channels
 from minigrad.modes import current, layer_path, switch
-from minigrad.op import value
+from minigrad.op import beside, value
 from minigrad.ops.averages import all_finite_pair
 from minigrad.ops.normalization import counts
 from minigrad.tensor import Buffer
@@ -330,6 +330,8 @@ class BatchNorm(Tracked):
             Applied to the result; in training, by the same operation. Not with a mask.
         """
         self._check_shape("forward", x.shape)
+        if mask is not None:
+            mask = beside(mask, x)
         if self.uses_running_stats:
             return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps,
                                             mask, activation)
