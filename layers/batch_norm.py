@@ -129,10 +129,10 @@ class Tracked(Normalization):
                     observer.statistics(self, mode.scope, update)
 
     def _weight_of_new(self, batches: int) -> float:
-        """The weight of a batch that is the `batches`-th one."""
+        """The weight of a batch that is the `batches`-th one, where that matters."""
         if self.momentum is None:
             return 1 / batches
-        return self.momentum / (1 - (1 - self.momentum) ** batches) if self.debias else self.momentum
+        return self.momentum / (1 - (1 - self.momentum) ** batches)
 
     def _next(self, update: StatsUpdate, momentum: float | None,
               batches: int) -> tuple[Array, Array, bool, Array | None]:
@@ -142,10 +142,12 @@ class Tracked(Normalization):
             raise StateError("commit", got=f"{type(self).__name__} without running statistics", wanted="some to update")
         count = None if seen is None else as_array(seen.data + batches)  # the sum of 0-dimensional arrays is a number
         if momentum is None:
-            if count is None and (self.momentum is None or self.debias):
-                raise StateError("num_batches_tracked", got="None", wanted="a count, for the average over all batches")
-            by_count = self.momentum is None or self.debias
-            momentum = self._weight_of_new(number(count) if by_count else 1)
+            momentum = self.momentum
+            if momentum is None or self.debias:
+                if count is None:
+                    raise StateError("num_batches_tracked", got="None",
+                                     wanted="a count, for the average over all batches")
+                momentum = self._weight_of_new(number(count))
         return (*update.moved(mean.data, variance.data, momentum), count)
 
     def previewed(self, update: StatsUpdate, momentum: float | None = None, batches: int = 1) -> tuple[Array, Array]:
@@ -335,12 +337,12 @@ class BatchNorm(Tracked):
         if self.uses_running_stats:
             return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps,
                                             mask, activation)
-        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation)
+        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation, values=True)
         if self.training and self.running_mean is not None and not current().recomputing:
-            m = self._counted(value(y).shape, mask)
-            if value(y).size:  # an empty batch says nothing
-                reshape = namespace(value(mean)).reshape
-                self._updated_by(StatsUpdate(reshape(value(mean), (-1,)), reshape(value(variance), (-1,)), m))
+            shape = x.shape
+            if math.prod(shape):  # an empty batch says nothing
+                flat = namespace(mean).reshape
+                self._updated_by(StatsUpdate(flat(mean, (-1,)), flat(variance, (-1,)), self._counted(shape, mask)))
         return y
 
     def _counted(self, shape: tuple[int, ...], mask: Any) -> Any:

@@ -132,7 +132,7 @@ def _refuse_single(where: str, x: Any, fewest: int) -> None:
 
 
 def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, mask: Any = None,
-               activation: str | None = None) -> tuple[Any, Any, Any, Any]:
+               activation: str | None = None, values: bool = False) -> tuple[Any, Any, Any, Any]:
     """Normalize each channel by the statistics of this batch. Pure: nothing is updated.
 
     Parameters
@@ -146,6 +146,8 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
         Which elements count: the others (padding) stay out of the statistics, give 0 and receive no gradient.
     activation : "relu" or "sigmoid", optional
         Applied to y by the same operation. Not with a mask.
+    values : bool
+        Give mean, variance and rstd as plain arrays: for a caller that will not differentiate them.
 
     Returns
     -------
@@ -163,7 +165,7 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
     if mask is None:
         op = _batch_norm(x.shape, x.dtype, None if weight is None else weight.shape,
                          None if bias is None else bias.shape, eps, activation)
-        return apply(op, x, weight, bias)  # type: ignore[no-any-return]
+        return apply(op, x, weight, bias, first=values)  # type: ignore[no-any-return]
     channels, shape = _channels("batch_norm", x)
     _check("batch_norm", x, (channels,), eps, weight=weight, bias=bias)
     _refuse_activation(activation, mask)
@@ -171,8 +173,7 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
     axes = (0, *range(2, x.ndim))
     counted = counts(mask, x.shape, axes)
     _refuse_single("batch_norm", x, number(namespace(counted).min(counted)) if channels else 0)
-    y, mean, variance, rstd = apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask)
-    return y, mean, variance, rstd
+    return apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask, first=values)  # type: ignore[no-any-return]
 
 
 @functools.lru_cache(REMEMBERED)
@@ -313,7 +314,7 @@ def layer_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None
     op = _layer_norm(x.shape, x.dtype, None if weight is None else weight.shape, None if bias is None else bias.shape,
                      last, eps)
     if mask is None:
-        return apply(op, x, weight, bias)[0]
+        return apply(op, x, weight, bias, first=True)[0]
     masked = MaskedNorm(op.axes, op.param_shape, eps)
     return apply(masked, x, weight, bias, _mask("layer_norm", x, mask, op.axes))[0]
 
