@@ -390,6 +390,8 @@ def _apart(where: str, places: set[str]) -> DeviceError:
 
 def holds(condition: Any) -> bool:
     """Whether all elements of a bool array are true: for refusing what no text can work with. A GPU is waited for."""
+    if condition.__class__ is ndarray:
+        return bool(condition.all())  # half the time of NumPy's function
     return bool(number(namespace(condition).all(condition)))
 
 

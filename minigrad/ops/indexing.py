@@ -60,6 +60,8 @@ def _plain(part: Any, x: Any) -> Any:
 
     Tensors are copied: they may be written to later.
     """
+    if part.__class__ is slice or part.__class__ is int:  # almost always
+        return part
     if isinstance(part, Traced):
         return beside(copied(part.data), x)
     if isinstance(part, (list, tuple, range)):

@@ -154,9 +154,9 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
     else:
         given = sections if hasattr(sections, "__iter__") else (sections,)
         cuts = tuple(whole_number(i, "split", "indices_or_sections", least=None) for i in given)
-    keys = _keys(cuts, axis, n)
-    if any(one[axis].stop != next[axis].start for one, next in itertools.pairwise(keys)):
-        return [getitem(x, key) for key in keys]  # cuts out of order: parts overlap, or leave something out
+        keys = _keys(cuts, axis, n)
+        if any(one[axis].stop != next[axis].start for one, next in itertools.pairwise(keys)):
+            return [getitem(x, key) for key in keys]  # cuts out of order: parts overlap, or leave something out
     return list(apply(_split_into(len(cuts) + 1)(cuts, axis), x)) if cuts else [x]
 
 
