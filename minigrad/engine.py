@@ -12,11 +12,11 @@ from heapq import heapify, heappop, heappush, heappushpop
 from typing import Any
 
 from minigrad import versions
-from minigrad.backend import as_array, astype, is_array, memory, namespace, ndarray
+from minigrad.backend import as_array, astype, copied, is_array, memory, namespace, ndarray
 from minigrad.errors import DtypeError, GraphError, ShapeError
 from minigrad.graph import RELEASED, Node, Retained, hooks, node_of, walk
 from minigrad.modes import current, enter, layer_path, leave, switch
-from minigrad.op import Traced, refuse, restore, returned, value
+from minigrad.op import Traced, beside, refuse, restore, returned, value
 from minigrad.versions import written
 
 __all__ = ["backward", "grad", "jvp", "vjp"]
@@ -259,7 +259,7 @@ def _seed(output: Any, gradient: Any, create_graph: bool, where: str) -> Any:
         raise ShapeError(where, got=f"a gradient of shape {tuple(gradient.shape)}",
                          wanted=f"the output's shape, {tuple(array.shape)}")
     if not isinstance(gradient, Traced):
-        gradient = output.wrap(gradient)
+        gradient = output.wrap(beside(gradient, array))
     if gradient.dtype != array.dtype:
         with switch(recording=create_graph):
             gradient = gradient.astype(array.dtype)
@@ -310,7 +310,7 @@ def _result(tensor: Any, total: Any, create_graph: bool, owners: set[int]) -> An
     flags, owner = array.flags, id(memory(array)[0])
     whole = flags.c_contiguous or flags.f_contiguous
     if owner in owners or not whole or (isinstance(array, ndarray) and not flags.writeable):
-        return tensor.wrap(array.copy())
+        return tensor.wrap(copied(array))
     owners.add(owner)
     return tensor.wrap(array)
 

@@ -24,14 +24,16 @@ from minigrad.backend import (
     is_floating,
     is_number,
     namespace,
+    number,
+    transfer,
 )
 from minigrad.errors import ArgumentError, DeviceError, DtypeError, MinigradError, ShapeError
 from minigrad.graph import Node
 from minigrad.modes import STEP, Mode, current, enter, leave, switch
 from minigrad.versions import tick
 
-__all__ = ["Op", "Traced", "apply", "apply2", "describe", "inputs", "operand", "outputs", "refuse", "restore",
-           "returned", "step", "sum_to", "total", "translate", "value"]
+__all__ = ["Op", "Traced", "apply", "apply2", "beside", "describe", "holds", "inputs", "operand", "outputs", "refuse",
+           "restore", "returned", "step", "sum_to", "together", "total", "translate", "value"]
 
 ndarray = np.ndarray
 new = object.__new__
@@ -362,6 +364,37 @@ def value(x: Any) -> Any:
     return x.data if isinstance(x, Traced) else x
 
 
+def beside(x: Any, other: Any) -> Any:
+    """`x`, if it is a NumPy array, on the device of the array or Tensor `other`; anything else as it is.
+
+    For masks, indices and counts: as a NumPy array or a list they say which elements, wherever those are. A Tensor has
+    a device, which has to be the right one.
+    """
+    if x.__class__ is not ndarray:
+        return x
+    other = value(other)
+    return x if other.__class__ is ndarray or not is_array(other) else transfer(x, device_of(other))
+
+
+def together(where: str, x: Any, other: Any) -> None:
+    """Refuse two arrays or Tensors that are not on one device, where a library would move one without a word."""
+    x, other = value(x), value(other)
+    if x.__class__ is not other.__class__ and device_of(x) != device_of(other):
+        raise _apart(where, {str(device_of(x)), str(device_of(other))})
+
+
+def _apart(where: str, places: set[str]) -> DeviceError:
+    return DeviceError(where, got=f"arrays on {' and '.join(sorted(places))}", wanted="all on one device",
+                       hint="Move them with .to(device)")
+
+
+def holds(condition: Any) -> bool:
+    """Whether all elements of a bool array are true: for refusing what no text can work with. A GPU is waited for."""
+    if condition.__class__ is ndarray:
+        return bool(condition.all())  # half the time of NumPy's function
+    return bool(number(namespace(condition).all(condition)))
+
+
 def step(function: F) -> F:
     """Name a part of a text. What it records on Tensors carries the name, as innermost entry of the scope.
 
@@ -405,8 +438,7 @@ def refuse(op: Op, ins: Any, error: Exception, phase: str = "") -> None:
     arrays = [x for x in ins if is_array(x)]
     places = {str(device_of(x)) for x in arrays}
     if len(places) > 1:
-        raise DeviceError(f"{phase}{op.name}", got=f"arrays on {' and '.join(sorted(places))}",
-                          wanted="all on one device", hint="Move them with .to(device)") from error
+        raise _apart(f"{phase}{op.name}", places) from error
     translate(f"{phase}{op!r}", got, error)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, astype, namespace
-from minigrad.op import Op
+from minigrad.op import Op, holds
 
 __all__ = ["RunningAverages", "all_finite_pair"]
 
@@ -47,7 +47,7 @@ def all_finite_pair(mean: Array, variance: Array) -> bool:
 def _all_finite(mean: Array, variance: Array) -> bool:
     # One product answers for almost every batch: it is finite only if all elements are (∞·0 is NaN). It may overflow
     # although they are, so what it doubts is looked at one by one.
-    if math.isfinite(mean.dot(variance)):
+    if mean.__class__ is np.ndarray and math.isfinite(mean.dot(variance)):
         return True
     isfinite = namespace(mean).isfinite
-    return bool(isfinite(mean).all() and isfinite(variance).all())
+    return holds(isfinite(mean) & isfinite(variance))

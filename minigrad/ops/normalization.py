@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, astype, is_array, is_floating, namespace
+from minigrad.backend import accumulation_dtype, astype, is_array, is_floating, namespace, number
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
-from minigrad.op import apply, value
+from minigrad.op import apply, beside, value
 from minigrad.ops.arithmetic import where as _where
 from minigrad.ops.normalization_texts import (
     ACTIVATIONS,
@@ -97,7 +97,7 @@ def _refuse_activation(activation: str | None, mask: Any, x: Any = None, residua
 
 def _mask(where: str, x: Any, mask: Any, without: tuple[int, ...]) -> Any:
     """A mask as an array that broadcasts against x: of x's rank, or of its shape without the axes `without`."""
-    mask = value(mask)
+    mask = beside(value(mask), x)
     if not is_array(mask) or mask.dtype != bool:
         got = f"mask of dtype {mask.dtype}" if is_array(mask) else f"mask of type {type(mask).__name__}"
         raise DtypeError(where, got=got, wanted="an array of bool", hint="Write mask != 0")
@@ -186,7 +186,8 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
     _refuse_activation(activation, mask, x, residual)
     mask = _mask("batch_norm", x, mask, (1,))
     axes = (0, *range(2, x.ndim))
-    _refuse_single("batch_norm", x, int(counts(mask, x.shape, axes).min()) if channels else 0)
+    counted = counts(mask, x.shape, axes)
+    _refuse_single("batch_norm", x, number(namespace(counted).min(counted)) if channels else 0)
     return apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask, first=values)  # type: ignore[no-any-return]
 
 
