@@ -102,21 +102,17 @@ class CharModel(layers.Module):
         """Scores for what follows each character of `x`."""
         y = self.embedding(x)
         if self.kind == "transformer":
-            y = y + self.position(beside(self, np.arange(x.shape[1])))
+            y = y + self.position(np.arange(x.shape[1]))
         for block in self.blocks:
             y = block(y, is_causal=True) if self.kind == "transformer" else block(y)
         return self.head(self.norm(y))
 
 
-def beside(model: layers.Module, array: np.ndarray) -> Tensor:
-    """An array as a Tensor on the device of a model."""
-    return Tensor(array, device=next(model.parameters()).device)
-
-
 def loss_of(model: CharModel, pieces: np.ndarray) -> Tensor:
     """Mean cross-entropy, in nats per character, of pieces (N, L + 1) of text."""
-    scores = model(beside(model, pieces[:, :-1]))
-    loss: Tensor = F.cross_entropy(scores.reshape(-1, scores.shape[-1]), beside(model, pieces[:, 1:].reshape(-1)))
+    there = Tensor(pieces, device=model.head.weight.device)
+    scores = model(there[:, :-1])
+    loss: Tensor = F.cross_entropy(scores.reshape(-1, scores.shape[-1]), there[:, 1:].reshape(-1))
     return loss
 
 
@@ -160,7 +156,7 @@ def sample(model: CharModel, text: Text, start: str, length: int, seed: int, tem
     model.eval()
     with minigrad.no_grad():
         for _ in range(length):
-            scores = model(beside(model, np.array([coded[-CONTEXT:]])))[0, -1].cpu()
+            scores = model(Tensor(np.array([coded[-CONTEXT:]]), device=model.head.weight.device))[0, -1].cpu()
             coded.append(int(minigrad.multinomial(F.softmax(scores / temperature, 0), 1, generator=generator)))
     model.train()
     return "".join(text.characters[i] for i in coded)
@@ -180,8 +176,7 @@ def one(given: argparse.Namespace, norm: str, text: Text, run: Run,
             progress.update(series, step=step, epoch=1, loss=loss)
 
     model = train(given.model, norm, given.norm_place, text, lr=given.lr, steps=given.steps,
-                  batch_size=given.batch_size, seed=given.seed, device=given.device,
-                  report=report)
+                  batch_size=given.batch_size, seed=given.seed, device=given.device, report=report)
     progress.finish(series)
     bits = held_out_loss(model, text, given.pieces)
     run.log(series, given.steps, 1, test=bits)
@@ -221,7 +216,7 @@ def work(given: argparse.Namespace) -> int:
     with Run(given.out, vars(given), title=f"char-{given.model}") as run, Progress() as progress:
         if given.graph:
             new = CharModel(given.model, (given.compare or [given.norm])[-1], given.norm_place, len(text.characters))
-            draw(new, lambda model: loss_of(model, text.train[:4 * (CONTEXT + 1)].reshape(4, -1)), run,
+            draw(new.to(given.device), lambda model: loss_of(model, text.train[:4 * (CONTEXT + 1)].reshape(4, -1)), run,
                  f"char-{given.model}")
         for norm in given.compare or [given.norm]:
             model, bits, seconds = one(given, norm, text, run, progress)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any, ClassVar
 
 import numpy as np
 
 from minigrad import ops
-from minigrad.backend import Array, Device, accumulation_dtype, as_array, namespace, parameter_dtype
+from minigrad.backend import Array, Device, accumulation_dtype, as_array, namespace, number, parameter_dtype
 from minigrad.errors import ArgumentError, GraphError, ShapeError, StateError
 from minigrad.functional.arguments import whole_number
 from minigrad.layers.normalization import Normalization
 from minigrad.layers.statistics import InstanceStatsUpdate, StatsUpdate, deliver, nonfinite_channels
 from minigrad.modes import current, layer_path, switch
-from minigrad.op import value
+from minigrad.op import beside, value
 from minigrad.ops.averages import all_finite_pair, moved_on_device
 from minigrad.ops.normalization import counts
 from minigrad.tensor import Buffer
@@ -129,11 +129,16 @@ class Tracked(Normalization):
                 for observer in mode.observers:
                     observer.statistics(self, mode.scope, update)
 
-    def _weight_of_new(self, batches: Any) -> Any:
-        """The weight of a batch that is the `batches`-th one: a number, or an array without axes."""
+    def _weight_of_new(self, count: Array | None, read: Callable[[Array], Any]) -> Any:
+        """The weight of a batch after which `count` were seen: a number, or an array without axes if `read` gives it."""
+        if self.momentum is not None and not self.debias:
+            return self.momentum
+        if count is None:
+            raise StateError("num_batches_tracked", got="None", wanted="a count, for the average over all batches")
+        batches = read(count)
         if self.momentum is None:
             return 1 / batches
-        return self.momentum / (1 - (1 - self.momentum) ** batches) if self.debias else self.momentum
+        return self.momentum / (1 - (1 - self.momentum) ** batches)
 
     def _next(self, update: StatsUpdate, momentum: float | None,
               batches: int) -> tuple[Array, Array, bool, Array | None]:
@@ -143,9 +148,7 @@ class Tracked(Normalization):
             raise StateError("commit", got=f"{type(self).__name__} without running statistics", wanted="some to update")
         count = None if seen is None else as_array(seen.data + batches)  # the sum of 0-dimensional arrays is a number
         if momentum is None:
-            if count is None and (self.momentum is None or self.debias):
-                raise StateError("num_batches_tracked", got="None", wanted="a count, for the average over all batches")
-            momentum = self._weight_of_new(1 if count is None else int(count))
+            momentum = self._weight_of_new(count, number)
         return (*update.moved(mean.data, variance.data, momentum), count)
 
     def previewed(self, update: StatsUpdate, momentum: float | None = None, batches: int = 1) -> tuple[Array, Array]:
@@ -200,7 +203,7 @@ class Tracked(Normalization):
         if mean is None or variance is None:
             raise StateError("commit", got=f"{type(self).__name__} without running statistics", wanted="some to update")
         count = None if seen is None else as_array(seen.data + batches)
-        weight = self._weight_of_new(1 if count is None else count) if momentum is None else momentum
+        weight = self._weight_of_new(count, lambda held: held) if momentum is None else momentum
         *moved, finite = moved_on_device(mean.data, variance.data, update.mean, update.variance, weight,
                                          update.count / (update.count - 1))
         where = namespace(mean.data).where
@@ -264,9 +267,7 @@ class Tracked(Normalization):
 
 def _filled_like(array: Array, fill: float) -> Array:
     """A new array of the same shape, dtype and device."""
-    new = array.copy()
-    new[...] = fill
-    return new
+    return namespace(array).full_like(array, fill)
 
 
 class BatchNorm(Tracked):
@@ -343,7 +344,7 @@ class BatchNorm(Tracked):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias, nonfinite,
                          debias)
 
-    def forward(self, x: Any, mask: Any = None, activation: str | None = None) -> Any:
+    def forward(self, x: Any, mask: Any = None, activation: str | None = None, residual: Any = None) -> Any:
         """Normalize `x`; in training, update the running statistics afterwards.
 
         Parameters
@@ -353,16 +354,22 @@ class BatchNorm(Tracked):
             Which elements count: the others (padding) stay out of all statistics, give 0 and receive no gradient.
         activation : "relu" or "sigmoid", optional
             Applied to the result; in training, by the same operation. Not with a mask.
+        residual : shape of x, optional
+            Added before the activation; in training, by the same operation where there is one. Not with a mask.
         """
         self._check_shape("forward", x.shape)
+        if mask is not None:
+            mask = beside(mask, x)
         if self.uses_running_stats:
             return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps,
-                                            mask, activation)
-        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation)
+                                            mask, activation, residual)
+        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation, residual,
+                                              values=True)
         if self.training and self.running_mean is not None and not current().recomputing:
-            m = self._counted(value(y).shape, mask)
-            if value(y).size:  # an empty batch says nothing
-                self._updated_by(StatsUpdate(value(mean).reshape(-1), value(variance).reshape(-1), m))
+            shape = x.shape
+            if math.prod(shape):  # an empty batch says nothing
+                flat = namespace(mean).reshape
+                self._updated_by(StatsUpdate(flat(mean, (-1,)), flat(variance, (-1,)), self._counted(shape, mask)))
         return y
 
     def _counted(self, shape: tuple[int, ...], mask: Any) -> Any:
@@ -372,7 +379,7 @@ class BatchNorm(Tracked):
         mask = value(mask)
         whole = mask if mask.ndim == len(shape) else mask[:, None]
         if whole.shape[1] == 1:
-            return int(counts(whole, (shape[0], 1, *shape[2:]), tuple(range(len(shape)))))
+            return number(counts(whole, (shape[0], 1, *shape[2:]), tuple(range(len(shape)))))
         return counts(whole, shape, (0, *range(2, len(shape))))
 
     def sharing(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -462,7 +469,8 @@ class InstanceNorm(Tracked):
         y, mean, variance, _ = ops.instance_norm(x, self.weight, self.bias, self.eps)
         if self.training and self.running_mean is not None and not current().recomputing and value(y).size:
             n, c = x.shape[:2]
-            first, second = (value(a).reshape(n, c).mean(0) for a in (mean, variance))
+            xp = namespace(value(mean))
+            first, second = (xp.mean(xp.reshape(value(a), (n, c)), axis=0) for a in (mean, variance))
             self._updated_by(InstanceStatsUpdate(first, second, math.prod(x.shape[2:]), examples=n))
         return y
 

@@ -33,7 +33,7 @@ class Mode:
     """
 
     __slots__ = ("recording", "scope", "observers", "recomputing", "kernels", "statistics", "autocast", "graph",
-                 "outer")
+                 "outer", "_other")
 
     def __init__(self, recording: bool, scope: Scope | None, observers: tuple[Any, ...], recomputing: bool,
                  kernels: int, statistics: tuple[Any, ...] = (), autocast: Any = None, graph: Any = None,
@@ -41,6 +41,7 @@ class Mode:
         self.recording, self.scope, self.observers = recording, scope, observers
         self.recomputing, self.kernels, self.statistics = recomputing, kernels, statistics
         self.autocast, self.graph, self.outer = autocast, graph, outer
+        self._other: Mode | None = None
 
     def replace(self, **changes: Any) -> Mode:
         """A copy of this mode with some fields changed."""
@@ -49,6 +50,19 @@ class Mode:
         for name, value in changes.items():
             setattr(new, name, value)
         return new
+
+    def recorded(self, recording: bool) -> Mode:
+        """The same with recording on or off, and without autocast: the mode of a backward pass, which computes in the
+        types of the forward pass. Every backward pass asks for it, so it is made once.
+        """
+        if self.autocast is not None:
+            return self.replace(recording=recording, autocast=None)
+        if self.recording == recording:
+            return self
+        if self._other is None:
+            self._other = self.replace(recording=not self.recording)
+            self._other.outer = None  # it is left by a token, and shall not refer back
+        return self._other
 
 
 #: What ``MINIGRAD_KERNELS`` may say: operations' own texts, blocked NumPy beside them, compiled kernels too, and other

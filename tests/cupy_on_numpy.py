@@ -361,7 +361,7 @@ class _Function:
 
 def _asarray(x, dtype=None, copy=None):
     if isinstance(x, ndarray):
-        return x if dtype is None or x.dtype == dtype else x.astype(dtype)
+        return x.astype(dtype or x.dtype) if copy or (dtype is not None and x.dtype != dtype) else x
     _refuse_waiting()
     return _made(np.asarray(x, dtype))
 

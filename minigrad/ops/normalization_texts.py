@@ -19,7 +19,7 @@ m are those of the elements that count; the others get y = 0 and gx = 0.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from minigrad.backend import accumulation_dtype, namespace
 from minigrad.op import Op, apply, inputs, outputs, value
@@ -37,20 +37,21 @@ from minigrad.ops.statistics import (
 )
 
 __all__ = ["ACTIVATIONS", "ActivatedBatchNorm", "BatchNorm", "BatchNormInference", "GroupNorm", "InstanceNorm",
-           "LayerNorm", "MaskedNorm", "Normalization", "RMSNorm"]
+           "LayerNorm", "MaskedNorm", "Normalization", "RMSNorm", "ResidualBatchNorm"]
 
 
 class _Family(Op):
     """What all share: the axes of statistics, the shape of the parameters, ε, and the way back through statistics."""
 
-    __slots__ = ("axes", "param_shape", "eps", "_parameter")
+    __slots__ = ("axes", "param_shape", "eps", "_parameter", "_plan")
     _parameter: tuple[int, ...]
+    _plan: Any  # what a kernel has worked out from shapes alone, for its next call
     promotes = True
     widens = True
     centred: ClassVar[bool] = True
 
     def __init__(self, axes, param_shape, eps):
-        self.axes, self.param_shape, self.eps = axes, param_shape, eps
+        self.axes, self.param_shape, self.eps, self._plan = axes, param_shape, eps, None
 
     def _remember(self, weight, bias):
         """The shape of γ and β, for their gradients: the same whenever one object is used again."""
@@ -163,6 +164,24 @@ class ActivatedBatchNorm(BatchNorm):
         if gy is not None:
             (gy,) = ACTIVATIONS[self.activation].backward((y,), (True,), gy)
         return super().backward(saved, needs, gy, gmean, gvariance, grstd)
+
+
+class ResidualBatchNorm(ActivatedBatchNorm):
+    """(a(y + z), μ, σ², r) with y = γ·(x − μ)·r + β, z the fourth input;   gz = gy through a, then as BatchNorm's"""
+
+    __slots__ = ()
+    keeps = (*Normalization.keeps, *outputs(0))
+
+    def forward(self, x, weight, bias, residual):  # type: ignore[override]
+        y, *statistics = Normalization.forward(self, x, weight, bias)
+        return apply(ACTIVATIONS[self.activation], y + residual), *statistics
+
+    def backward(self, saved, needs, gy, gmean, gvariance, grstd):
+        *saved, y = saved
+        if gy is not None:
+            (gy,) = ACTIVATIONS[self.activation].backward((y,), (True,), gy)
+        found = Normalization.backward(self, saved, needs[:3], gy, gmean, gvariance, grstd)
+        return *found, gy if needs[3] else None
 
 
 class LayerNorm(Normalization):

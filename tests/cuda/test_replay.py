@@ -265,7 +265,7 @@ def failing(what):
     (lambda loss, x, training: float(loss), "item: got"),
     (lambda loss, x, training: bool(loss > 0), "item: got"),
     (lambda loss, x, training: loss.numpy(), "numpy: got"),
-    (lambda loss, x, training: x.tolist(), "tolist: got"),
+    (lambda loss, x, training: x.tolist(), "numpy: got"),
     (lambda loss, x, training: repr(loss), "numpy: got"),
     (lambda loss, x, training: loss.data.get(), "RuntimeError while the step was recorded: the current stream"),
     (lambda loss, x, training: loss.cpu(), "RuntimeError while the step was recorded"),
