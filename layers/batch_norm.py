@@ -130,7 +130,7 @@ class Tracked(Normalization):
                     observer.statistics(self, mode.scope, update)
 
     def _weight_of_new(self, count: Array | None, read: Callable[[Array], Any]) -> Any:
-        """The weight of a batch after which `count` were seen: a number, or an array without axes if `read` gives it."""
+        """The weight of a batch after which `count` were seen: a number, or a 0-d array if `read` gives one."""
         if self.momentum is not None and not self.debias:
             return self.momentum
         if count is None:

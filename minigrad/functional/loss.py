@@ -98,13 +98,16 @@ def _counted(target: Any, classes: int, ignore_index: int, where: str) -> Any:
     if target.dtype.kind not in "iu":
         raise DtypeError(where, got=f"target of dtype {target.dtype}", wanted="integers")
     counted = target != ignore_index
-    if current().graph is not None:  # nobody may look
-        return counted
-    outside = counted & ((target < 0) | (target >= classes))
+    outside = _outside(target, counted, classes)
     if not holds(~outside):
         raise ArgumentError(where, got=f"target class {to_numpy(target)[to_numpy(outside)][0]}",
                             wanted=f"classes from 0 to {classes - 1}, or ignore_index={ignore_index}")
     return counted
+
+
+def _outside(target: Any, counted: Any, classes: int) -> Any:
+    """Which targets are no class: refused, and where a recorded step cannot refuse, made NaN."""
+    return counted & ((target < 0) | (target >= classes))
 
 
 def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str,
@@ -130,10 +133,9 @@ def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction
     spread = xp.ones(along, dtype=dtype) if weight is None else astype(xp.reshape(weight, along), dtype)
     if weight is not None:
         q = q * spread
-    if current().graph is not None:  # a recorded step cannot raise: a class out of range makes the loss NaN
-        outside = xp.expand_dims(counted & ((target < 0) | (target >= classes)), axis=1)
-        q = xp.where(outside, math.nan, q)
-    counts = reduction != "mean" or current().graph is not None or holds(xp.any(counted))
+    if current().graph is not None:
+        q = xp.where(xp.expand_dims(_outside(target, counted, classes), axis=1), math.nan, q)
+    counts = reduction != "mean" or holds(xp.any(counted))
     divisor = xp.sum(q) if reduction == "mean" and counts else None
     if smoothing:
         q = q * (1 - smoothing) + xp.expand_dims(astype(counted, dtype), axis=1) * (spread * (smoothing / classes))
@@ -179,13 +181,16 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
         raise ShapeError("nll_loss", got=f"weight {tuple(weight.shape)}", wanted=f"({classes},)")
     counted = _counted(target, classes, ignore_index, "nll_loss")
     xp = namespace(target)
-    known = xp.where(counted, target, 0)
+    outside = _outside(target, counted, classes)
+    known = xp.where(counted & ~outside, target, 0)
     dtype = value(x).dtype
     share = astype(counted, dtype)
     if weight is not None:
         share = share * xp.reshape(xp.take(astype(value(weight), dtype), xp.reshape(known, (-1,)), axis=0), known.shape)
     picked = ops.squeeze(ops.take_along_axis(x, xp.expand_dims(known, axis=1), 1), 1)
     losses = -(ops.where(counted, picked, 0.0) * share)
+    if current().graph is not None:
+        losses = ops.where(outside, math.nan, losses)
     if reduction == "none":
         return ops.squeeze(losses, 0) if single else losses
     if reduction == "sum":

@@ -149,6 +149,35 @@ def test_masks_go_on_and_are_those_of_plain_steps(gpu):
     assert len({f.tobytes() for f in found}) == 6
 
 
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+def test_losses_of_classes(gpu, loss):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 3)).astype(np.float32)
+    weight = there(np.array([1.0, 2.0, 0.5], np.float32))
+    for options in ({}, {"weight": weight}, {"reduction": "sum"}, {"reduction": "none"}, {"ignore_index": 1}):
+        fast = cuda.replay(lambda x, t, options=options: loss(x, t, **options), warmup=1)
+        for t in ([0, 1, 2, 2, 1], [2, 1, 0, 0, 0], [0, -100 if "ignore_index" not in options else 1, 2, 2, 2]):
+            found = fast(there(x), there(np.array(t))).numpy()
+            assert np.array_equal(found, loss(there(x), there(np.array(t)), **options).numpy())
+        for bad in (3, -1):
+            assert np.isnan(fast(there(x), there(np.array([0, 1, bad, 2, 2]))).numpy()).any()
+
+
+def test_gathering_inside_a_step(gpu):
+    table = layers.Embedding(6, 3).to("cuda")
+
+    def step(i):
+        table.zero_grad()
+        loss = (table(i) ** 2).sum()
+        loss.backward()
+        return table.weight.grad
+
+    fast = cuda.replay(step)
+    for indices in ([1, 1, 2], [0, 5, 1], [3, 3, 3], [4, 0, 4]):
+        found = fast(there(np.array(indices))).numpy()
+        assert np.array_equal(found, step(there(np.array(indices))).numpy())
+
+
 def test_a_batch_that_is_not_finite_leaves_the_statistics(gpu):
     norm = layers.BatchNorm1d(2).to("cuda")
     fast = cuda.replay(norm)
