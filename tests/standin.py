@@ -145,6 +145,10 @@ class ndarray:
         reads += 1
         return self.strict._array.copy()
 
+    def set(self, array, stream=None):
+        """Copy from the host."""
+        self.strict._array[...] = array
+
     def _refuse(self, *args, **kwargs):
         raise TypeError("a hidden copy to the host: an array of the device was asked for its value")
 
@@ -291,8 +295,8 @@ def __getattr__(name):
 class _Generator:
     """CuPy's generator of random numbers: fewer distributions than NumPy's."""
 
-    def __init__(self, seed):
-        self.host = np.random.default_rng([seed, 1])  # other numbers than those of the CPU
+    def __init__(self, bit_generator):
+        self.host = np.random.default_rng([bit_generator.seed, 1])  # other numbers than those of the CPU
 
     def _draw(self, name, *args, **kwargs):
         return device(getattr(self.host, name)(*args, **kwargs))
@@ -310,6 +314,27 @@ class _Generator:
         return self._draw("integers", low, high, size, dtype, endpoint)
 
 
+class _XORWOW:
+    def __init__(self, seed, size=-1):
+        self.seed = seed
+
+
+class _Stream:
+    """A stream, and an event of it: everything is done at once. `cupy_on_numpy` has streams that are not."""
+
+    def __init__(self, non_blocking=False):
+        self.ptr = 0
+
+    def record(self):
+        return self
+
+    def wait_event(self, event):
+        pass
+
+    def synchronize(self):
+        pass
+
+
 class _Device(contextlib.nullcontext):
     def __init__(self, index=0):
         super().__init__()
@@ -323,14 +348,16 @@ class _Device(contextlib.nullcontext):
 def cupy():
     """The module that stands for CuPy."""
     module = types.ModuleType("cupy")
-    stream = types.SimpleNamespace(synchronize=lambda: None)
+    stream = _Stream()
     module.ndarray, module.asarray = ndarray, asarray
+    module.empty = lambda shape, dtype: device(np.empty(shape, dtype))
     module.__version__ = f"array-api-strict {strict.__version__}"
-    module.cuda = types.SimpleNamespace(Device=_Device, is_available=lambda: True, get_current_stream=lambda: stream)
+    module.cuda = types.SimpleNamespace(Device=_Device, is_available=lambda: True, get_current_stream=lambda: stream,
+                                        Stream=_Stream)
     module.cuda.runtime = types.SimpleNamespace(
         CUDARuntimeError=type("CUDARuntimeError", (RuntimeError,), {}), getDevice=lambda: 0, getDeviceCount=lambda: 1,
         getDeviceProperties=lambda index: {"name": b"a stand-in"})
-    module.random = types.SimpleNamespace(default_rng=_Generator)
+    module.random = types.SimpleNamespace(Generator=_Generator, XORWOW=_XORWOW)
     return module
 
 
@@ -340,15 +367,16 @@ def playing():
     import minigrad
     from minigrad import backend, kernels
 
-    before = sys.modules.get("cupy")
+    before = {name: sys.modules.get(name) for name in ("cupy", "cupyx")}
     names = mock.patch.object(backend, "_names_of", return_value=sys.modules[__name__])
-    sys.modules["cupy"] = cupy()
+    sys.modules["cupy"], sys.modules["cupyx"] = cupy(), types.SimpleNamespace(empty_pinned=np.empty)
     try:
         with names, kernels.disabled():
             yield
     finally:
         minigrad.manual_seed(0)  # lets go of the streams of the device
         used.clear()
-        del sys.modules["cupy"]
-        if before is not None:
-            sys.modules["cupy"] = before
+        for name, module in before.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module
