@@ -174,6 +174,7 @@ class _Graphs:
         cuda = self._cupy.cuda
         with ExitStack() as stack:
             stack.enter_context(cuda.Device(self.device.index))
+            stack.callback(self._blas.close)  # the graph needs its workspace alone, which stays
             cuda.get_current_stream().synchronize()  # what was copied for the recording is there
             stack.enter_context(self._stream)
             stack.enter_context(cuda.using_allocator(self._pool.malloc))
