@@ -1,4 +1,4 @@
-"""Compile every CUDA source for sm_90 with every set of macros that minigrad may ask for. Needs no GPU.
+"""Compile every CUDA source for sm_90 with the macros that minigrad may ask for. Needs no GPU.
 
 By NVRTC, the compiler that CuPy uses, from the packages nvidia-cuda-nvrtc, nvidia-cuda-runtime and nvidia-cuda-crt;
 else by nvcc. Where neither can be had, the reason is printed and nothing fails. One line per source says how many sets
@@ -8,8 +8,10 @@ of macros were compiled, how many kernels are in them, and the most registers an
 import argparse
 import ctypes
 import functools
+import importlib
 import itertools
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -28,15 +30,18 @@ _REGISTERS = re.compile(r"Used (\d+) registers")
 _SPILLED = re.compile(r"(\d+) bytes spill stores")
 
 
-def combinations():
-    """Every (source, macros), each once."""
-    seen = set()
-    for module in vars(cuda).values():
-        for file, macros in getattr(module, "combinations", tuple)():
-            key = file, *sorted(macros.items())
-            if key not in seen:
-                seen.add(key)
-                yield file, macros
+def combinations(every):
+    """The (source, macros) that modules of kernels may ask for, each once.
+
+    Where a module has very many, and gives some among which every pair of macros is, only those; all with `every`.
+    """
+    found = {}
+    for name in sorted(module.name for module in pkgutil.iter_modules(cuda.__path__, f"{cuda.__name__}.")):
+        module = importlib.import_module(name)
+        asked = getattr(module, "combinations", tuple)
+        for file, macros in (asked if every else getattr(module, "pairs", asked))():
+            found[file, *sorted(macros.items())] = file, macros
+    return list(found.values())
 
 
 # ------------------------------------------------------------------ NVRTC
@@ -101,15 +106,16 @@ def main():
     """Compile all; the exit status says whether all of it worked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count(), help="compilers at a time")
-    jobs = parser.parse_args().jobs
+    parser.add_argument("--all", action="store_true", help="every set of macros, where pairs of them are the rule")
+    arguments = parser.parse_args()
     if not nvrtc() and not shutil.which("nvcc"):
         print("skipped: neither NVRTC (make cuda-check installs it where it can) nor nvcc is here to compile for "
               f"{ARCHITECTURE}")
         return 0
     print(f"compiling for {ARCHITECTURE} by {'NVRTC' if nvrtc() else 'nvcc'}")
     start, failures = time.perf_counter(), 0
-    with ProcessPoolExecutor(jobs) as pool:
-        results = sorted(pool.map(compiled, combinations()), key=lambda result: result[0])
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        results = sorted(pool.map(compiled, combinations(arguments.all)), key=lambda result: result[0])
     for file, group in itertools.groupby(results, key=lambda result: result[0]):
         members = list(group)
         for _, macros, works, log in members:
@@ -118,8 +124,8 @@ def main():
                 print(f"FAILED: {file}.cu with {macros}\n{log}")
         logs = "\n".join(log for *_, log in members)
         registers, spilled = ([int(n) for n in pattern.findall(logs)] for pattern in (_REGISTERS, _SPILLED))
-        print(f"{file}.cu: {len(members)} sets of macros, {len(registers)} kernels, at most {max(registers, default=0)} "
-              f"registers and {max(spilled, default=0)} bytes spilled")
+        print(f"{file}.cu: {len(members)} sets of macros, {len(registers)} kernels, at most "
+              f"{max(registers, default=0)} registers and {max(spilled, default=0)} bytes spilled")
     print(f"{len(results) - failures} of {len(results)} compiled in {time.perf_counter() - start:.0f} s")
     return 1 if failures else 0
 
