@@ -40,7 +40,7 @@ def combinations(every):
         module = importlib.import_module(name)
         asked = getattr(module, "combinations", tuple)
         for file, macros in (asked if every else getattr(module, "pairs", asked))():
-            found[file, *sorted(macros.items())] = file, macros
+            found[(file, *sorted(macros.items()))] = file, macros
     return list(found.values())
 
 
