@@ -1,4 +1,4 @@
-"""Compile every CUDA source for sm_90 with the macros that minigrad may ask for. Needs no GPU.
+"""Compile every CUDA source for sm_90 with the sets of macros that minigrad may ask for. Needs no GPU.
 
 By NVRTC, the compiler that CuPy uses, from the packages nvidia-cuda-nvrtc, nvidia-cuda-runtime and nvidia-cuda-crt;
 else by nvcc. Where neither can be had, the reason is printed and nothing fails. One line per source says how many sets
@@ -8,10 +8,8 @@ of macros were compiled, how many kernels are in them, and the most registers an
 import argparse
 import ctypes
 import functools
-import importlib
 import itertools
 import os
-import pkgutil
 import re
 import shutil
 import subprocess
@@ -28,20 +26,6 @@ from minigrad.kernels.cuda import launch
 ARCHITECTURE = "sm_90"
 _REGISTERS = re.compile(r"Used (\d+) registers")
 _SPILLED = re.compile(r"(\d+) bytes spill stores")
-
-
-def combinations(every):
-    """The (source, macros) that modules of kernels may ask for, each once.
-
-    Where a module has very many, and gives some among which every pair of macros is, only those; all with `every`.
-    """
-    found = {}
-    for name in sorted(module.name for module in pkgutil.iter_modules(cuda.__path__, f"{cuda.__name__}.")):
-        module = importlib.import_module(name)
-        asked = getattr(module, "combinations", tuple)
-        for file, macros in (asked if every else getattr(module, "pairs", asked))():
-            found[(file, *sorted(macros.items()))] = file, macros
-    return list(found.values())
 
 
 # ------------------------------------------------------------------ NVRTC
@@ -106,16 +90,16 @@ def main():
     """Compile all; the exit status says whether all of it worked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count(), help="compilers at a time")
-    parser.add_argument("--all", action="store_true", help="every set of macros, where pairs of them are the rule")
-    arguments = parser.parse_args()
+    parser.add_argument("--all", action="store_true", help="also sets in which no two macros have a new pair of values")
+    given = parser.parse_args()
     if not nvrtc() and not shutil.which("nvcc"):
         print("skipped: neither NVRTC (make cuda-check installs it where it can) nor nvcc is here to compile for "
               f"{ARCHITECTURE}")
         return 0
     print(f"compiling for {ARCHITECTURE} by {'NVRTC' if nvrtc() else 'nvcc'}")
     start, failures = time.perf_counter(), 0
-    with ProcessPoolExecutor(arguments.jobs) as pool:
-        results = sorted(pool.map(compiled, combinations(arguments.all)), key=lambda result: result[0])
+    with ProcessPoolExecutor(given.jobs) as pool:
+        results = sorted(pool.map(compiled, cuda.combinations(given.all)), key=lambda result: result[0])
     for file, group in itertools.groupby(results, key=lambda result: result[0]):
         members = list(group)
         for _, macros, works, log in members:

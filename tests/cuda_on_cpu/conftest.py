@@ -1,7 +1,5 @@
 """CuPy's place taken by arrays in host memory and kernels on the CPU."""
 
-import importlib
-import pkgutil
 import sys
 
 import pytest
@@ -14,11 +12,7 @@ from minigrad.kernels.cuda import launch
 @pytest.fixture(scope="session")
 def combinations():
     """Every (source, macros) that the modules of kernels say they may ask for."""
-    found = set()
-    for module in pkgutil.iter_modules(cuda.__path__, f"{cuda.__name__}."):
-        asked = getattr(importlib.import_module(module.name), "combinations", tuple)()
-        found |= {(file, *sorted(macros.items())) for file, macros in asked}
-    return found
+    return {(file, *sorted(macros.items())) for file, macros in cuda.combinations(True)}
 
 
 @pytest.fixture

@@ -56,12 +56,19 @@ def kernel(file: str, name: str, shared_bytes: int = 0, **macros: Any) -> Any:
     **macros
         See `options`.
     """
-    import cupy
-
-    found = cupy.RawModule(code=source(file), options=options(file, macros)).get_function(name)
-    if shared_bytes > 40 * 1024:  # with what it declares itself, more than the 48 KiB that need no asking
+    found = _module(file, options(file, macros)).get_function(name)
+    # With what it declares itself, more than the 48 KiB that need no asking; other launches may have asked for more.
+    if shared_bytes > max(40 * 1024, found.max_dynamic_shared_size_bytes):
         found.max_dynamic_shared_size_bytes = shared_bytes
     return found
+
+
+@functools.cache
+def _module(file: str, options: tuple[str, ...]) -> Any:
+    """A source, compiled: for all its kernels, whatever the size of their launches."""
+    import cupy
+
+    return cupy.RawModule(code=source(file), options=options)
 
 
 @functools.cache
@@ -74,6 +81,7 @@ def _properties(device: int) -> dict[str, Any]:
 def forget() -> None:
     """Forget what was compiled and what is known of the devices: another module stands for CuPy from here on."""
     kernel.cache_clear()
+    _module.cache_clear()
     _properties.cache_clear()
 
 

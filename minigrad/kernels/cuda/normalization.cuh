@@ -64,6 +64,7 @@ __device__ __forceinline__ Pair block_sum(Pair p, Pair *room) {
 
 #ifdef BLOCKS
 __device__ __forceinline__ void cluster_barrier() {
+    __syncwarp();  // "aligned" wants all threads of the warp at the same instruction
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
@@ -76,10 +77,14 @@ __device__ __forceinline__ double remote(const double *local, int rank) {
     return value;
 }
 
-// Once in a kernel; after it, and before the block ends, comes `leave_cluster`.
-__device__ __forceinline__ Pair cluster_sum(Pair p, Pair *room, Pair *slot) {
-    p = block_sum(p, room);
+struct Exchange { Pair rooms[2][32], slots[2]; };
+
+// `turn` alternates between 0 and 1: who writes has seen all arrive at the barrier in between, so nobody still reads what
+// was written two sums ago. After the last sum, and before the block ends, comes `leave_cluster`.
+__device__ __forceinline__ Pair cluster_sum(Pair p, Exchange &exchange, int turn) {
+    p = block_sum(p, exchange.rooms[turn]);
     if (BLOCKS == 1) return p;
+    Pair *slot = &exchange.slots[turn];
     if (threadIdx.x == 0) *slot = p;
     cluster_barrier();
     p = {0, 0};

@@ -62,7 +62,7 @@ def _run(plan: Plan, name: str, *arguments: Any) -> None:
 
 
 def _planned(op: Any, sets: Sets, arrays: int, *seen: Any) -> Plan | None:
-    """The plan for an operation on arrays of x's shape, so many of which shared memory is to keep; None if none fits."""
+    """The plan for an operation on arrays of x's shape, so many of which shared memory keeps; None if none fits."""
     dtype, activation, gpu = seen[0].dtype.name, getattr(op, "activation", ""), _gpu(seen[0])
     if sets.layout == "column":
         return plans.column(sets, dtype, activation, gpu)
@@ -92,12 +92,13 @@ def _forward(op: Any, x: Any, weight: Any, bias: Any, residual: Any = None) -> A
         _run(plan, "row_forward", x, pointer(weight), pointer(bias), *found, np.int32(sets.sets), np.int32(plan.packs),
              float(op.eps))
         return found
-    arguments = (x, pointer(residual), pointer(weight), pointer(bias), *found, np.int32(sets.segments),
-                 np.int32(sets.channels))
+    arguments = x, pointer(residual), pointer(weight), pointer(bias), *found
+    sizes = np.int32(sets.segments), np.int32(sets.channels)
     if sets.layout == "column":
-        _run(plan, "column_forward", *arguments, float(op.eps))
+        _run(plan, "column_forward", *arguments, *sizes, float(op.eps))
     else:
-        _run(plan, f"forward_{'staged' if plan.shared else 'reread'}", *arguments, np.int32(plan.packs), float(op.eps))
+        _run(plan, f"forward_{'staged' if plan.shared else 'reread'}", *arguments, np.int32(sets.sets), *sizes,
+             np.int32(plan.packs), float(op.eps))
     return found
 
 
@@ -147,12 +148,13 @@ def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs:
         more = cupy.empty_like(x) if gresidual else None
         gweight, gbias = (cupy.empty(sets.channels, np.float32) if need else None for need in needs[1:3])
         arguments = (x, gy, pointer(y), pointer(weight), mean, rstd, gx, pointer(more), pointer(gweight),
-                     pointer(gbias), np.int32(sets.segments), np.int32(sets.channels))
+                     pointer(gbias))
+        sizes = np.int32(sets.segments), np.int32(sets.channels)
         if sets.layout == "column":
-            _run(plan, "column_backward", *arguments)
+            _run(plan, "column_backward", *arguments, *sizes)
         else:
-            _run(plan, f"backward_{'staged' if plan.shared else 'reread'}", *arguments, np.int32(plan.packs),
-                 np.int32(plan.kept))
+            _run(plan, f"backward_{'staged' if plan.shared else 'reread'}", *arguments, np.int32(sets.sets), *sizes,
+                 np.int32(plan.packs), np.int32(plan.kept))
     return gx, *(None if g is None else g.reshape(op._parameter) for g in (gweight, gbias)), more
 
 
@@ -161,14 +163,15 @@ def _backward_by_parts(plan: Plan, sets: Sets, x: Any, gy: Any, weight: Any, mea
     """gx by the kernels of rows and groups, and the sums of what their blocks found for the parameters."""
     import cupy
 
-    rows = plan.grid[0] if sets.layout == "row" else plan.grid[0] * sets.segments // sets.channels
+    rows = plan.grid[0] if sets.layout == "row" else (
+        sets.sets * sets.segments // sets.channels * plan.macros["BLOCKS"])
     partial = cupy.empty((2, rows, sets.channels), np.float32) if needs[1] or needs[2] else None
     arguments = x, gy, pointer(weight), pointer(mean), rstd, gx, pointer(partial)
     if sets.layout == "row":
         _run(plan, "row_backward", *arguments, np.int32(sets.sets), np.int32(plan.packs))
     else:
-        _run(plan, f"grouped_backward_{'staged' if plan.shared else 'reread'}", *arguments, np.int32(sets.segments),
-             np.int32(sets.channels), np.int32(plan.packs), np.int32(plan.kept))
+        _run(plan, f"grouped_backward_{'staged' if plan.shared else 'reread'}", *arguments, np.int32(sets.sets),
+             np.int32(sets.segments), np.int32(sets.channels), np.int32(plan.packs), np.int32(plan.kept))
     return _summed(partial, needs[1:3])
 
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from minigrad.kernels.cuda.launch import ELEMENTS
 from minigrad.ops.normalization_texts import BatchNorm, GroupNorm, InstanceNorm
 
-__all__ = ["ACTIVATIONS", "Gpu", "Plan", "Sets", "affine", "column", "combinations", "pairs", "row", "segmented",
-           "sums", "view", "width"]
+__all__ = ["ACTIVATIONS", "Gpu", "Plan", "Sets", "affine", "column", "combinations", "every_combination", "row",
+           "segmented", "sums", "view", "width"]
 
 #: What the sources call the activations that an operation may name.
 ACTIVATIONS = {"": 0, "relu": 1, "sigmoid": 2}
@@ -120,8 +120,13 @@ def segmented(sets: Sets, dtype: str, wide: int, arrays: int, activation: str, g
         team = threads
     macros = {**_elements(dtype, wide, threads), "BLOCKS": blocks, "GROUPED": int(grouped),
               "ACTIVATION": ACTIVATIONS[activation], "TEAM": team}
-    return Plan("normalization_channels", macros, (sets.sets * blocks,), (threads,),
-                size if size <= gpu.shared - RESERVED else 0, packs, kept)
+    if size > gpu.shared - RESERVED:
+        return Plan("normalization_channels", macros, (sets.sets * blocks,), (threads,), 0, packs, kept)
+    # A cluster fills shared memory for its next set while it writes. Not more than four, for all to end at a time.
+    held = min(2048 // threads, 32, gpu.shared // (size + 2048))
+    each = max(1, min(4, sets.sets * blocks // (2 * gpu.multiprocessors * max(1, held))))
+    clusters = math.ceil(sets.sets / each)
+    return Plan("normalization_channels", macros, (clusters * blocks,), (threads,), size, packs, kept)
 
 
 @functools.lru_cache(KEPT)
@@ -195,7 +200,7 @@ def _threads(above: int, most: int) -> list[int]:
     return sorted({_rounded(threads) for threads in range(above + 1, most + 1)})
 
 
-def combinations() -> Iterator[tuple[str, dict[str, Any]]]:
+def every_combination() -> Iterator[tuple[str, dict[str, Any]]]:
     """(file, macros) of every compilation that a plan can ask for."""
     for dtype in ELEMENTS:
         for wide in (1, 2, 4) if dtype == "float32" else (1, 2, 4, 8):
@@ -216,15 +221,15 @@ def combinations() -> Iterator[tuple[str, dict[str, Any]]]:
             yield "normalization_columns", {**_elements(dtype, 1, threads), "BLOCKS": blocks, "ACTIVATION": activation}
 
 
-def pairs() -> list[tuple[str, dict[str, Any]]]:
-    """Some of `combinations`, in which every two values of two macros of a file that occur together do so."""
+def combinations() -> list[tuple[str, dict[str, Any]]]:
+    """Some of `every_combination`, in which every two values of two macros of a file that occur together do so."""
     missing: set[Any] = set()
     found = []
 
     def of(file: str, macros: dict[str, Any]) -> set[Any]:
         return {(file, pair) for pair in itertools.combinations(sorted(macros.items()), 2)}
 
-    known = list(combinations())
+    known = list(every_combination())
     for file, macros in known:
         missing |= of(file, macros)
     while missing:
