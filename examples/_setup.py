@@ -30,7 +30,7 @@ DATASETS = ("auto", "fashion-mnist", "mnist", "cifar10")
 DONE, FAILED, USAGE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 
 #: Settings that a run which is resumed may be given anew: how long and where, but nothing that earlier steps hang on.
-CHANGEABLE = {"epochs", "patience", "workers", "checkpoint_every", "resume", "out"}
+CHANGEABLE = {"epochs", "patience", "workers", "checkpoint_every", "resume", "out", "device"}
 
 
 class Split(NamedTuple):
@@ -165,11 +165,14 @@ def _number(text: str) -> float:
 
 
 def device(text: str) -> str:
-    """The name of a device that can be used here, for argparse."""
+    """The name of a device that can be used here, for argparse. Of one that cannot, a line says what is missing."""
     try:
         return str(as_device(text))
     except DeviceError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        if not text.startswith("cuda"):
+            raise argparse.ArgumentTypeError(str(error)) from None
+        print(f"minigrad: --device {text}: {error}", file=sys.stderr)  # no usage: it was right
+        raise SystemExit(USAGE) from None
 
 
 def precision(text: str) -> str:

@@ -38,7 +38,7 @@ import minigrad
 import minigrad.functional as F
 from minigrad import Tensor, io, layers, optim
 from minigrad.examples._graphs import draw
-from minigrad.examples._setup import DONE, ended, parameters, rate, whole
+from minigrad.examples._setup import DONE, device, ended, parameters, rate, whole
 from minigrad.run import Progress, Run, Table
 
 FEATURES, HEADS, DEPTH, CONTEXT = 64, 4, 4, 64
@@ -110,8 +110,9 @@ class CharModel(layers.Module):
 
 def loss_of(model: CharModel, pieces: np.ndarray) -> Tensor:
     """Mean cross-entropy, in nats per character, of pieces (N, L + 1) of text."""
-    scores = model(Tensor(pieces[:, :-1]))
-    loss: Tensor = F.cross_entropy(scores.reshape(-1, scores.shape[-1]), pieces[:, 1:].reshape(-1))
+    there = Tensor(pieces, device=model.head.weight.device)
+    scores = model(there[:, :-1])
+    loss: Tensor = F.cross_entropy(scores.reshape(-1, scores.shape[-1]), there[:, 1:].reshape(-1))
     return loss
 
 
@@ -126,11 +127,12 @@ def held_out_loss(model: CharModel, text: Text, pieces: int = 128) -> float:
 
 
 def train(kind: str, norm: str, place: str, text: Text, *, lr: float, steps: int, batch_size: int, seed: int,
+          device: str = "cpu",
           report: Callable[[int, float, CharModel], None] = lambda step, loss, model: None) -> CharModel:
     """Train from scratch: AdamW, gradients of norm 1 at most, a linear warm-up and then a cosine down to nothing."""
     minigrad.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = CharModel(kind, norm, place, len(text.characters))
+    model = CharModel(kind, norm, place, len(text.characters)).to(device)
     optimizer = optim.AdamW(optim.parameter_groups(model, weight_decay=0.01), lr=lr)
     warm = max(1, steps // 20)
     schedule = optim.SequentialLR(optimizer, [optim.LinearLR(optimizer, 0.01, total_iters=warm),
@@ -154,7 +156,7 @@ def sample(model: CharModel, text: Text, start: str, length: int, seed: int, tem
     model.eval()
     with minigrad.no_grad():
         for _ in range(length):
-            scores = model(Tensor(np.array([coded[-CONTEXT:]])))[0, -1]
+            scores = model(Tensor(np.array([coded[-CONTEXT:]]), device=model.head.weight.device))[0, -1].cpu()
             coded.append(int(minigrad.multinomial(F.softmax(scores / temperature, 0), 1, generator=generator)))
     model.train()
     return "".join(text.characters[i] for i in coded)
@@ -174,7 +176,7 @@ def one(given: argparse.Namespace, norm: str, text: Text, run: Run,
             progress.update(series, step=step, epoch=1, loss=loss)
 
     model = train(given.model, norm, given.norm_place, text, lr=given.lr, steps=given.steps,
-                  batch_size=given.batch_size, seed=given.seed, report=report)
+                  batch_size=given.batch_size, seed=given.seed, device=given.device, report=report)
     progress.finish(series)
     bits = held_out_loss(model, text, given.pieces)
     run.log(series, given.steps, 1, test=bits)
@@ -190,6 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--norm-place", choices=("pre", "post"), default="pre",
                         help="before each layer, or after it and the way around it have been added")
     parser.add_argument("--compare", type=names, metavar="NORM,NORM", help="train one after the other, and compare")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda, cuda:N, or auto")
     parser.add_argument("--lr", type=rate, default=2e-3, help="learning rate after the warm-up")
     parser.add_argument("--steps", type=whole(1), default=600)
     parser.add_argument("--batch-size", type=whole(1), default=32, help=f"pieces of {CONTEXT} characters in one step")
@@ -213,7 +216,7 @@ def work(given: argparse.Namespace) -> int:
     with Run(given.out, vars(given), title=f"char-{given.model}") as run, Progress() as progress:
         if given.graph:
             new = CharModel(given.model, (given.compare or [given.norm])[-1], given.norm_place, len(text.characters))
-            draw(new, lambda model: loss_of(model, text.train[:4 * (CONTEXT + 1)].reshape(4, -1)), run,
+            draw(new.to(given.device), lambda model: loss_of(model, text.train[:4 * (CONTEXT + 1)].reshape(4, -1)), run,
                  f"char-{given.model}")
         for norm in given.compare or [given.norm]:
             model, bits, seconds = one(given, norm, text, run, progress)

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minigrad import ops
-from minigrad.backend import Array, Device, accumulation_dtype, as_array, parameter_dtype
+from minigrad.backend import Array, Device, accumulation_dtype, as_array, namespace, number, parameter_dtype
 from minigrad.errors import ArgumentError, ShapeError, StateError
 from minigrad.functional.arguments import whole_number
 from minigrad.layers.normalization import Normalization
 from minigrad.layers.statistics import InstanceStatsUpdate, StatsUpdate, deliver, nonfinite_channels
 from minigrad.modes import current, layer_path, switch
-from minigrad.op import value
+from minigrad.op import beside, value
 from minigrad.ops.averages import all_finite_pair
 from minigrad.ops.normalization import counts
 from minigrad.tensor import Buffer
@@ -129,10 +129,10 @@ class Tracked(Normalization):
                     observer.statistics(self, mode.scope, update)
 
     def _weight_of_new(self, batches: int) -> float:
-        """The weight of a batch that is the `batches`-th one."""
+        """The weight of a batch that is the `batches`-th one, where that matters."""
         if self.momentum is None:
             return 1 / batches
-        return self.momentum / (1 - (1 - self.momentum) ** batches) if self.debias else self.momentum
+        return self.momentum / (1 - (1 - self.momentum) ** batches)
 
     def _next(self, update: StatsUpdate, momentum: float | None,
               batches: int) -> tuple[Array, Array, bool, Array | None]:
@@ -142,9 +142,12 @@ class Tracked(Normalization):
             raise StateError("commit", got=f"{type(self).__name__} without running statistics", wanted="some to update")
         count = None if seen is None else as_array(seen.data + batches)  # the sum of 0-dimensional arrays is a number
         if momentum is None:
-            if count is None and (self.momentum is None or self.debias):
-                raise StateError("num_batches_tracked", got="None", wanted="a count, for the average over all batches")
-            momentum = self._weight_of_new(1 if count is None else int(count))
+            momentum = self.momentum
+            if momentum is None or self.debias:
+                if count is None:
+                    raise StateError("num_batches_tracked", got="None",
+                                     wanted="a count, for the average over all batches")
+                momentum = self._weight_of_new(number(count))
         return (*update.moved(mean.data, variance.data, momentum), count)
 
     def previewed(self, update: StatsUpdate, momentum: float | None = None, batches: int = 1) -> tuple[Array, Array]:
@@ -240,9 +243,7 @@ class Tracked(Normalization):
 
 def _filled_like(array: Array, fill: float) -> Array:
     """A new array of the same shape, dtype and device."""
-    new = array.copy()
-    new[...] = fill
-    return new
+    return namespace(array).full_like(array, fill)
 
 
 class BatchNorm(Tracked):
@@ -333,14 +334,18 @@ class BatchNorm(Tracked):
             Added before the activation; in training, by the same operation where there is one. Not with a mask.
         """
         self._check_shape("forward", x.shape)
+        if mask is not None:
+            mask = beside(mask, x)
         if self.uses_running_stats:
             return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps,
                                             mask, activation, residual)
-        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation, residual)
+        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation, residual,
+                                              values=True)
         if self.training and self.running_mean is not None and not current().recomputing:
-            m = self._counted(value(y).shape, mask)
-            if value(y).size:  # an empty batch says nothing
-                self._updated_by(StatsUpdate(value(mean).reshape(-1), value(variance).reshape(-1), m))
+            shape = x.shape
+            if math.prod(shape):  # an empty batch says nothing
+                flat = namespace(mean).reshape
+                self._updated_by(StatsUpdate(flat(mean, (-1,)), flat(variance, (-1,)), self._counted(shape, mask)))
         return y
 
     def _counted(self, shape: tuple[int, ...], mask: Any) -> Any:
@@ -350,7 +355,7 @@ class BatchNorm(Tracked):
         mask = value(mask)
         whole = mask if mask.ndim == len(shape) else mask[:, None]
         if whole.shape[1] == 1:
-            return int(counts(whole, (shape[0], 1, *shape[2:]), tuple(range(len(shape)))))
+            return number(counts(whole, (shape[0], 1, *shape[2:]), tuple(range(len(shape)))))
         return counts(whole, shape, (0, *range(2, len(shape))))
 
     def sharing(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -440,7 +445,8 @@ class InstanceNorm(Tracked):
         y, mean, variance, _ = ops.instance_norm(x, self.weight, self.bias, self.eps)
         if self.training and self.running_mean is not None and not current().recomputing and value(y).size:
             n, c = x.shape[:2]
-            first, second = (value(a).reshape(n, c).mean(0) for a in (mean, variance))
+            xp = namespace(value(mean))
+            first, second = (xp.mean(xp.reshape(value(a), (n, c)), axis=0) for a in (mean, variance))
             self._updated_by(InstanceStatsUpdate(first, second, math.prod(x.shape[2:]), examples=n))
         return y
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad import functional as F
-from minigrad.backend import Device, parameter_dtype
+from minigrad.backend import Device, copied, parameter_dtype
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.functional.arguments import whole_number
 from minigrad.layers import init
@@ -100,7 +100,7 @@ class Embedding(Module):
         init.normal_(self.weight, generator=generator)
         if self.padding_idx is not None:
             with no_grad():
-                rows = value(self.weight).copy()
+                rows = copied(value(self.weight))
                 rows[self.padding_idx] = 0
                 self.weight.assign(rows)
 

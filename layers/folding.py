@@ -279,9 +279,10 @@ def _fold_into(layer: Any, norm: BatchNorm) -> None:
 
 def _scaled(layer: Any, weight: Any, scale: Any) -> Any:
     """The weight with every output channel's part multiplied by that channel's factor."""
+    reshape = namespace(weight).reshape
     if not isinstance(layer, TRANSPOSED):
-        return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))
+        return weight * reshape(scale, (-1, *(1,) * (weight.ndim - 1)))
     inputs, outputs, *kernel = weight.shape
     groups = layer.groups
-    factors = scale.reshape(groups, 1, outputs, *(1,) * len(kernel))
-    return (weight.reshape(groups, inputs // groups, outputs, *kernel) * factors).reshape(weight.shape)
+    factors = reshape(scale, (groups, 1, outputs, *(1,) * len(kernel)))
+    return reshape(reshape(weight, (groups, inputs // groups, outputs, *kernel)) * factors, weight.shape)

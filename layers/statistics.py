@@ -16,12 +16,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minigrad.backend import Array, astype, is_array, namespace
+from minigrad.backend import Array, astype, is_array, namespace, to_numpy
 from minigrad.modes import current, enter, leave
 from minigrad.ops.averages import RunningAverages
 
 __all__ = ["InstanceStatsUpdate", "StatisticsLedger", "StatsUpdate", "accumulate_statistics", "deliver",
            "frozen_statistics", "nonfinite_channels", "withhold_statistics"]
+
+
+def _real(count: Any) -> Any:
+    """A number of values, or an array of them, as what can be divided: the array API divides no integers."""
+    return astype(count, np.float64) if is_array(count) else count
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ class StatsUpdate:
 
     def moved(self, running_mean: Array, running_var: Array, momentum: float) -> tuple[Array, Array, bool]:
         """As `applied`, and whether all of the new averages are finite."""
-        averages = RunningAverages(momentum, self.count / (self.count - 1))
+        count = _real(self.count)
+        averages = RunningAverages(momentum, count / (count - 1))
         return averages.run_forward(running_mean, running_var, self.mean, self.variance)  # type: ignore[no-any-return]
 
     def merged(self, other: StatsUpdate) -> StatsUpdate:
@@ -90,7 +96,7 @@ class StatsUpdate:
         n = self.count + other.count
         if not is_array(n) and n == 0:
             return self
-        part = other.count / (namespace(n).maximum(n, 1) if is_array(n) else n)
+        part = _real(other.count) / (namespace(n).maximum(_real(n), 1.0) if is_array(n) else n)
         delta = astype(other.mean, np.float64) - self.mean
         variance = astype(self.variance, np.float64) * (1 - part) + astype(other.variance, np.float64) * part
         return StatsUpdate(self.mean + delta * part, variance + delta * delta * (part * (1 - part)), n)
@@ -127,7 +133,8 @@ class InstanceStatsUpdate(StatsUpdate):
 def nonfinite_channels(mean: Array, variance: Array) -> list[int]:
     """The channels in which one of two (C,) arrays is infinite or NaN."""
     xp = namespace(mean)
-    return [int(c) for c in xp.nonzero(~(xp.isfinite(mean) & xp.isfinite(variance)))[0]]
+    finite = to_numpy(xp.isfinite(mean) & xp.isfinite(variance))
+    return [int(c) for c in np.flatnonzero(~finite)]
 
 
 class Tracking(Protocol):

@@ -5,11 +5,12 @@ CuPy is imported when a GPU is first asked for, never at `import minigrad`; an a
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from minigrad.errors import DeviceError
 
 __all__ = [
     "Device", "accumulation_dtype", "as_array", "as_device", "astype", "copied", "cuda_problem", "device_of",
-    "is_array", "is_floating", "is_number", "memory", "namespace", "parameter_dtype", "to_numpy", "transfer",
+    "from_dlpack", "is_array", "is_floating", "is_number", "made", "memory", "namespace", "number", "parameter_dtype",
+    "random_stream", "synchronize", "to_numpy", "transfer",
 ]
 
 Array = Any  # a NumPy or CuPy array: the texts use only what both have
@@ -46,7 +48,7 @@ def _cupy() -> ModuleType | None:
 def namespace(*xs: Any) -> Any:
     """The functions that fit the first argument which is no plain number.
 
-    NumPy for its arrays and scalars, CuPy for its arrays, and `minigrad.ops` for a Tensor, whose
+    NumPy for its arrays and scalars, CuPy's array API for its arrays, and `minigrad.ops` for a Tensor, whose
     ``__array_namespace__`` says so. A text that asks here for its functions runs on all three.
     """
     for x in xs:
@@ -59,9 +61,36 @@ def namespace(*xs: Any) -> Any:
             return np
         cupy = _cupy()
         if cupy is not None and isinstance(x, cupy.ndarray):
-            return cupy
+            return _names_of(cupy)
         return x.__array_namespace__()
     return np
+
+
+@functools.cache
+def _names_of(cupy: ModuleType) -> Any:
+    """CuPy's functions under the array API's names and with its arguments, as array-api-compat gives them."""
+    try:
+        import array_api_compat.cupy as names
+    except ImportError:
+        # CuPy 14 has the names that the texts use itself, and their arguments but for one. So a machine that has CuPy
+        # alone, without a network to fetch more, computes the same.
+        return _OwnNames(cupy)
+    return names
+
+
+class _OwnNames:
+    """CuPy's own namespace, with the arguments of the array API where it has others."""
+
+    def __init__(self, cupy: ModuleType) -> None:
+        self._cupy = cupy
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._cupy, name)
+        setattr(self, name, found)  # found at once the next time
+        return found
+
+    def argsort(self, x: Array, /, *, axis: int = -1, stable: bool = True) -> Array:
+        return self._cupy.argsort(x, axis=axis, kind="stable" if stable else None)
 
 
 def is_array(x: Any) -> bool:
@@ -90,9 +119,12 @@ def cuda_problem() -> str:
         import cupy
     except ImportError:
         return "CuPy is not installed (pip install 'minigrad-norm[cuda13]', or [cuda12] for CUDA 12)"
-    if not cupy.cuda.is_available():
-        return "CuPy is installed, but it finds no usable NVIDIA GPU and driver"
-    return ""
+    try:
+        if cupy.cuda.is_available():
+            return ""
+    except cupy.cuda.runtime.CUDARuntimeError as error:  # a driver that does not answer; its text may have lines
+        return f"CuPy is installed, but CUDA fails: {' '.join(str(error).split())}"
+    return "CuPy is installed, but it finds no usable NVIDIA GPU and driver"
 
 
 def as_device(spec: str | Device) -> Device:
@@ -115,7 +147,18 @@ def as_device(spec: str | Device) -> Device:
     problem = cuda_problem()
     if problem:
         raise DeviceError("device", got=repr(spec), wanted="a machine where CUDA works", hint=problem)
-    return Device("cuda", int(found[1] or 0))
+    index, count = int(found[1] or 0), _gpus()
+    if index >= count:
+        raise DeviceError("device", got=repr(spec), wanted=f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0",
+                          hint=f"There {'is' if count == 1 else 'are'} {count} here")
+    return Device("cuda", index)
+
+
+def _gpus() -> int:
+    """How many GPUs CuPy finds."""
+    import cupy
+
+    return int(cupy.cuda.runtime.getDeviceCount())
 
 
 def transfer(array: Array, device: Device) -> Array:
@@ -135,16 +178,60 @@ def to_numpy(array: Array) -> np.ndarray:
     return array if isinstance(array, ndarray) else np.asarray(array.get() if hasattr(array, "get") else array)
 
 
+def made(device: Device, name: str, *args: Any, **options: Any) -> Array:
+    """A new array on `device`, by the function of this name that needs no array: ``made(device, "zeros", (2, 3))``."""
+    if device.type == "cpu":
+        return getattr(np, name)(*args, **options)
+    import cupy
+
+    with cupy.cuda.Device(device.index):
+        return getattr(_names_of(cupy), name)(*args, **options)
+
+
+def random_stream(device: Device, seed: int) -> Any:
+    """A generator of random numbers on a GPU: CuPy's, which has the methods of NumPy's that are used here."""
+    import cupy
+
+    with cupy.cuda.Device(device.index):
+        return cupy.random.default_rng(seed)
+
+
+def from_dlpack(x: Any) -> Array:
+    """An array that shares the memory of another library's, on the device where that is."""
+    if x.__dlpack_device__()[0] == 1:  # kDLCPU
+        return np.from_dlpack(x)
+    import cupy
+
+    return cupy.from_dlpack(x)
+
+
+def synchronize(array: Array) -> None:
+    """Wait until all work of the stream that computes `array` is done; on the CPU it is done already."""
+    if not isinstance(array, ndarray):
+        import cupy
+
+        with cupy.cuda.Device(array.device.id):
+            cupy.cuda.get_current_stream().synchronize()
+
+
+def number(array: Any) -> Any:
+    """The only element of an array, as a Python number. On a GPU this waits for all work before it to end.
+
+    The one way in which a text may ask for a value: where it is absent, nothing waits.
+    """
+    return array.item() if isinstance(array, (ndarray, np.generic)) else to_numpy(array).item()
+
+
 def astype(array: Array, dtype: Any) -> Array:
     """The array in another dtype: itself if it has that dtype already, else a copy."""
     if array.dtype == dtype:
         return array
-    return array.astype(dtype)
+    return array.astype(dtype) if isinstance(array, ndarray) else namespace(array).astype(array, dtype)
 
 
-def copied(array: Array) -> Array:
-    """A copy of the array in memory of its own."""
-    return array.copy() if hasattr(array, "copy") else namespace(array).asarray(array, copy=True)
+def copied(array: Array, order: Literal["C", "K"] = "C") -> Array:
+    """A copy of the array in memory of its own; of NumPy's, in this order."""
+    return array.copy(order) if isinstance(array, ndarray) else namespace(array).asarray(array, copy=True)
 
 
 def is_floating(dtype: Any) -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import ops
-from minigrad.backend import Device, as_device, namespace, transfer
+from minigrad import backend, ops
+from minigrad.backend import Device, as_device, astype, copied, made, namespace, number, transfer
 from minigrad.errors import ArgumentError, ShapeError
+from minigrad.op import holds
 from minigrad.ops.random import Generator, default_generator
 from minigrad.ops.shape import whole_number
 from minigrad.tensor import Tensor
@@ -25,9 +26,9 @@ DeviceLike = str | Device | None
 
 def tensor(data: Any, dtype: Any = None, device: DeviceLike = None, requires_grad: bool = False) -> Tensor:
     """A Tensor with a copy of `data`; `Tensor(data)` shares the memory of an array instead."""
-    made = Tensor(data, dtype=dtype, device=device)
-    made.data = made.data.copy()
-    return made.requires_grad_(requires_grad)
+    new = Tensor(data, dtype=dtype, device=device)
+    new.data = copied(new.data)
+    return new.requires_grad_(requires_grad)
 
 
 def asarray(data: Any, dtype: Any = None, device: DeviceLike = None) -> Tensor:
@@ -40,32 +41,34 @@ def asarray(data: Any, dtype: Any = None, device: DeviceLike = None) -> Tensor:
 def full(shape: Shape, fill: float, dtype: Any = None, device: DeviceLike = None,
          requires_grad: bool = False) -> Tensor:
     """`fill` everywhere: float32 for a float, int64 for an int, bool for a bool, unless a dtype is given."""
-    return Tensor(np.full(shape, fill, dtype or _dtype_of(fill)), requires_grad, device=device)
+    return Tensor(made(_place(device), "full", shape, fill, dtype=dtype or _dtype_of(fill)), requires_grad)
 
 
 def zeros(*shape: Any, dtype: Any = None, device: DeviceLike = None, requires_grad: bool = False) -> Tensor:
     """Zeros."""
-    return Tensor(np.zeros(_shape(shape), dtype or np.float32), requires_grad, device=device)
+    return Tensor(made(_place(device), "zeros", _shape(shape), dtype=dtype or np.float32), requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = None, device: DeviceLike = None, requires_grad: bool = False) -> Tensor:
     """Ones."""
-    return Tensor(np.ones(_shape(shape), dtype or np.float32), requires_grad, device=device)
+    return Tensor(made(_place(device), "ones", _shape(shape), dtype=dtype or np.float32), requires_grad)
 
 
 def empty(*shape: Any, dtype: Any = None, device: DeviceLike = None) -> Tensor:
     """Whatever was in memory."""
-    return Tensor(np.empty(_shape(shape), dtype or np.float32), device=device)
+    return Tensor(made(_place(device), "empty", _shape(shape), dtype=dtype or np.float32))
 
 
-def empty_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """Whatever was in memory, in the shape, device and, unless given, dtype of `x`."""
+def empty_like(x: Tensor, dtype: Any = None, device: DeviceLike = None) -> Tensor:
+    """Whatever was in memory, in the shape and, unless given, the dtype and device of `x`."""
+    if device is not None:
+        return empty(x.shape, dtype=dtype or x.dtype, device=device)
     return Tensor(namespace(x.data).empty_like(x.data, dtype=dtype))
 
 
 def arange(*bounds: float, dtype: Any = None, device: DeviceLike = None) -> Tensor:
     """Numbers from start to stop (excluded) by step: ``arange(stop)`` or ``arange(start, stop, step)``."""
-    return Tensor(np.arange(*bounds, dtype=dtype or _dtype_of(*bounds)), device=device)
+    return Tensor(made(_place(device), "arange", *bounds, dtype=dtype or _dtype_of(*bounds)))
 
 
 def linspace(start: float, stop: float, num: int, dtype: Any = None, device: DeviceLike = None) -> Tensor:
@@ -99,7 +102,7 @@ def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
 
 def eye(n: int, m: int | None = None, dtype: Any = None, device: DeviceLike = None) -> Tensor:
     """Ones on the diagonal, zeros elsewhere: (n, m), or (n, n)."""
-    return Tensor(np.eye(n, m, dtype=dtype or np.float32), device=device)
+    return Tensor(made(_place(device), "eye", n, m, dtype=dtype or np.float32))
 
 
 def randn(*shape: Any, generator: Generator | None = None, dtype: Any = None, device: DeviceLike = None,
@@ -116,14 +119,14 @@ def rand(*shape: Any, generator: Generator | None = None, dtype: Any = None, dev
     return Tensor(_cast(stream.random(_shape(shape)), dtype or np.float32, place), requires_grad)
 
 
-def randn_like(x: Tensor, generator: Generator | None = None) -> Tensor:
-    """Independent standard normal numbers in the shape, dtype and device of `x`."""
-    return randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+def randn_like(x: Tensor, generator: Generator | None = None, dtype: Any = None, device: DeviceLike = None) -> Tensor:
+    """Independent standard normal numbers in the shape and, unless given, the dtype and device of `x`."""
+    return randn(x.shape, generator=generator, dtype=dtype or x.dtype, device=device or x.device)
 
 
-def rand_like(x: Tensor, generator: Generator | None = None) -> Tensor:
-    """Independent numbers, uniform in [0, 1), in the shape, dtype and device of `x`."""
-    return rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+def rand_like(x: Tensor, generator: Generator | None = None, dtype: Any = None, device: DeviceLike = None) -> Tensor:
+    """Independent numbers, uniform in [0, 1), in the shape and, unless given, the dtype and device of `x`."""
+    return rand(x.shape, generator=generator, dtype=dtype or x.dtype, device=device or x.device)
 
 
 def normal(mean: float, std: float, shape: Shape, generator: Generator | None = None, dtype: Any = None,
@@ -165,7 +168,7 @@ def bernoulli(p: Tensor, generator: Generator | None = None) -> Tensor:
         A probability is outside [0, 1].
     """
     p = asarray(p)
-    if not bool(((p.data >= 0) & (p.data <= 1)).all()):
+    if not holds((p.data >= 0) & (p.data <= 1)):
         raise ArgumentError("bernoulli", got="numbers outside [0, 1]", wanted="probabilities")
     stream, place = _stream(generator, p.device)
     return Tensor(_cast(stream.random(p.shape) < p.data, p.dtype, place))
@@ -186,19 +189,19 @@ def multinomial(weights: Tensor, num_samples: int, replacement: bool = False,
     weights = asarray(weights)
     w = weights.data
     xp = namespace(w)
-    few = 0 if w.ndim == 0 else int((w > 0).sum(axis=-1).min()) if w.size else 0
-    if not bool((xp.isfinite(w) & (w >= 0)).all()) or few < (1 if replacement else num_samples) or num_samples < 1:
+    few = number(xp.min(xp.sum(astype(w > 0, np.int64), axis=-1))) if w.ndim and w.size else 0
+    if not holds(xp.isfinite(w) & (w >= 0)) or few < (1 if replacement else num_samples) or num_samples < 1:
         raise ArgumentError("multinomial", got=f"{num_samples} samples of weights of which {few} are above 0",
                             wanted="weights of 0 or more, enough of them above 0, and at least one sample")
     stream, _ = _stream(generator, weights.device)
-    total = xp.cumsum(w.astype(np.float64), axis=-1)
+    total = xp.cumsum(astype(w, np.float64), axis=-1)
     if replacement:
         chosen = stream.random((*w.shape[:-1], num_samples)) * total[..., -1:]
-        found = (chosen[..., None] >= total[..., None, :]).sum(axis=-1)
+        found = xp.sum(astype(xp.expand_dims(chosen, axis=-1) >= xp.expand_dims(total, axis=-2), np.int64), axis=-1)
     else:
         race = stream.standard_exponential(w.shape) / xp.where(w > 0, w, 1.0)
         found = xp.argsort(xp.where(w > 0, race, math.inf), axis=-1)[..., :num_samples]
-    return Tensor(found.astype(np.int64))
+    return Tensor(astype(found, np.int64))
 
 
 def randint(low: int, high: int, shape: Shape, generator: Generator | None = None, dtype: Any = None,
@@ -208,18 +211,15 @@ def randint(low: int, high: int, shape: Shape, generator: Generator | None = Non
     return Tensor(_cast(stream.integers(low, high, size=shape), dtype or np.int64, place))
 
 
-def randperm(n: int, generator: Generator | None = None) -> Tensor:
-    """The numbers 0 to n − 1 in random order (int64)."""
-    return Tensor((generator or default_generator).stream().permutation(whole_number(n, "randperm", "n", least=0)))
+def randperm(n: int, generator: Generator | None = None, device: DeviceLike = None) -> Tensor:
+    """The numbers 0 to n − 1 in random order (int64). They are drawn on the CPU: one order for all devices."""
+    order = (generator or default_generator).stream().permutation(whole_number(n, "randperm", "n", least=0))
+    return Tensor(order, device=device)
 
 
 def from_dlpack(x: Any) -> Tensor:
-    """A Tensor that shares the memory of another library's array or tensor, through DLPack."""
-    if x.__dlpack_device__()[0] == 1:
-        return Tensor(np.from_dlpack(x))
-    import cupy
-
-    return Tensor(cupy.from_dlpack(x))
+    """A Tensor that shares the memory of another library's array or tensor, through DLPack, on the same device."""
+    return Tensor(backend.from_dlpack(x))
 
 
 def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
@@ -234,10 +234,14 @@ def _dtype_of(*numbers: Any) -> Any:
     return np.int64 if all(isinstance(n, (int, np.integer)) for n in numbers) else np.float32
 
 
+def _place(device: DeviceLike) -> Device:
+    return as_device("cpu" if device is None else device)
+
+
 def _stream(generator: Generator | None, device: DeviceLike) -> tuple[Any, Device]:
-    place = as_device(device or "cpu")
+    place = _place(device)
     return (generator or default_generator).stream(place), place
 
 
 def _cast(array: Any, dtype: Any, place: Device) -> Any:
-    return transfer(np.asarray(array) if place.type == "cpu" else array, place).astype(dtype, copy=False)
+    return astype(np.asarray(array) if place.type == "cpu" else transfer(array, place), np.dtype(dtype))

@@ -12,11 +12,11 @@ from heapq import heapify, heappop, heappush, heappushpop
 from typing import Any
 
 from minigrad import versions
-from minigrad.backend import as_array, astype, is_array, memory, namespace, ndarray
+from minigrad.backend import as_array, astype, copied, is_array, memory, namespace, ndarray
 from minigrad.errors import DtypeError, GraphError, ShapeError
 from minigrad.graph import RELEASED, Node, Retained, hooks, node_of, walk
 from minigrad.modes import current, enter, layer_path, leave, switch
-from minigrad.op import Traced, refuse, restore, returned, value
+from minigrad.op import Traced, beside, refuse, restore, returned, value
 from minigrad.versions import written
 
 __all__ = ["backward", "grad", "jvp", "vjp"]
@@ -137,6 +137,20 @@ def _among(wanted: frozenset[Any], node: Node, gradients: list[Any]) -> dict[Any
     return {edge: g for k, g in enumerate(gradients) if (edge := (node, k) if k else node) in wanted}
 
 
+def _queued(pending: dict[Any, Any]) -> tuple[list[tuple[int, Node]], set[Any]]:
+    """The nodes that have a gradient, newest first, and those of them that have one for a further output."""
+    heap: list[tuple[int, Node]] = []
+    ported: set[Any] = set()
+    for edge in pending:
+        if edge.__class__ is tuple:
+            edge = edge[0]
+            ported.add(edge)
+        if edge.__class__ is Node:
+            heap.append((-edge.seq, edge))
+    heapify(heap)
+    return heap, ported
+
+
 def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callable[..., Any],
          wanted: frozenset[Any] = frozenset(), useful: dict[Node, tuple[bool, ...]] | None = None,
          retained: list[tuple[Any, Any]] | None = None) -> dict[Any, Any]:
@@ -144,14 +158,13 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
 
     A node is queued when its first gradient is filed and runs when no newer node is left, so it sees its total.
     """
-    ported = {edge[0] for edge in pending if edge.__class__ is tuple}  # nodes with a gradient for a further output
-    heap = [(-node.seq, node) for edge in pending if (node := node_of(edge)) is not None]
-    heapify(heap)
+    heap, ported = _queued(pending)
     arrived: dict[Any, Any] = {}
     watched = bool(hooks)
     lift = wrap if create_graph else None
-    observers = (mode := current()).observers
-    token = enter(mode if mode.recording == create_graph else mode.replace(recording=create_graph))
+    mode = current()
+    observers = mode.observers
+    token = enter(mode.recorded(create_graph))
     try:
         fresh: Node | None = None  # found last and not queued yet: in a chain it is the next, and no queue is needed
         while heap or fresh is not None:
@@ -198,9 +211,10 @@ def _run(pending: dict[Any, Any], create_graph: bool, retain: bool, wrap: Callab
                     if fresh is not None:
                         heappush(heap, (-fresh.seq, fresh))
                     fresh = edge
-        for leaf, gradient in pending.items():
-            live = watched and gradient is not None
-            arrived[leaf] = _hooked(leaf, gradient, wrap, create_graph, None) if live else gradient
+        if watched:
+            pending = {leaf: g if g is None else _hooked(leaf, g, wrap, create_graph, None)
+                       for leaf, g in pending.items()}
+        arrived.update(pending)
     finally:
         leave(token)
     return arrived
@@ -226,6 +240,10 @@ def _seed(output: Any, gradient: Any, create_graph: bool, where: str) -> Any:
     if not _is_tensor(output):
         raise DtypeError(where, got=f"an output of type {type(output).__name__}", wanted="a Tensor")
     array = output.data
+    if gradient.__class__ is output.__class__ and not create_graph and output.requires_grad:
+        given = gradient.data
+        if given.shape == array.shape and given.dtype is array.dtype:  # the usual case: nothing to mend or to refuse
+            return given
     if not output.requires_grad:
         raise GraphError(where, got=f"an output of shape {output.shape} that does not require a gradient",
                          wanted="one computed from a Tensor with requires_grad=True, outside no_grad()")
@@ -241,7 +259,7 @@ def _seed(output: Any, gradient: Any, create_graph: bool, where: str) -> Any:
         raise ShapeError(where, got=f"a gradient of shape {tuple(gradient.shape)}",
                          wanted=f"the output's shape, {tuple(array.shape)}")
     if not isinstance(gradient, Traced):
-        gradient = output.wrap(gradient)
+        gradient = output.wrap(beside(gradient, array))
     if gradient.dtype != array.dtype:
         with switch(recording=create_graph):
             gradient = gradient.astype(array.dtype)
@@ -255,11 +273,12 @@ def backward(output: Any, gradient: Any = None, create_graph: bool = False, reta
     """Add the gradient of `output` to the `.grad` of every leaf it was computed from (see `Tensor.backward`)."""
     retain = create_graph if retain_graph is None else retain_graph
     start = _seed(output, gradient, create_graph, "backward")
-    results: list[tuple[Any, Any]] = []
-    leaves = _run({_edge(output): start}, create_graph, retain, output.wrap, retained=results)
-    results += [(leaf, total) for leaf, total in leaves.items() if total is not None]
+    kept: list[tuple[Any, Any]] = []
+    leaves = _run({_edge(output): start}, create_graph, retain, output.wrap, retained=kept)
     owners = {id(memory(value(start))[0])}
-    for tensor, total in results:
+    for tensor, total in (*kept, *leaves.items()) if kept else leaves.items():
+        if total is None:
+            continue
         result = _result(tensor, total, create_graph, owners)
         if tensor.grad is None:
             tensor.grad = result
@@ -278,11 +297,10 @@ def _result(tensor: Any, total: Any, create_graph: bool, owners: set[int]) -> An
     if total.shape != data.shape:
         raise ShapeError("backward", got=f"a gradient of shape {tuple(total.shape)} for a Tensor of {tensor.shape}",
                          wanted="equal shapes")
-    if total.__class__ is ndarray and total.base is None and total.dtype is data.dtype and id(total) not in owners:
-        flags = total.flags
-        if flags.forc and flags.writeable:  # the usual case: it has its memory for itself
-            owners.add(id(total))
-            return tensor.wrap(total)
+    if total.__class__ is ndarray and total.base is None and total.dtype is data.dtype and id(total) not in owners \
+            and total.flags.writeable:  # the usual case: it has its memory for itself
+        owners.add(id(total))
+        return tensor.wrap(total)
     if create_graph:
         if total.dtype == tensor.dtype:
             return total
@@ -292,7 +310,7 @@ def _result(tensor: Any, total: Any, create_graph: bool, owners: set[int]) -> An
     flags, owner = array.flags, id(memory(array)[0])
     whole = flags.c_contiguous or flags.f_contiguous
     if owner in owners or not whole or (isinstance(array, ndarray) and not flags.writeable):
-        return tensor.wrap(array.copy())
+        return tensor.wrap(copied(array))
     owners.add(owner)
     return tensor.wrap(array)
 

@@ -30,12 +30,13 @@ class Mode:
     statistics, innermost last (see `minigrad.layers.statistics`); outer: what a `switch` goes back to.
     """
 
-    __slots__ = ("recording", "scope", "observers", "recomputing", "kernels", "statistics", "outer")
+    __slots__ = ("recording", "scope", "observers", "recomputing", "kernels", "statistics", "outer", "_other")
 
     def __init__(self, recording: bool, scope: Scope | None, observers: tuple[Any, ...], recomputing: bool,
                  kernels: int, statistics: tuple[Any, ...] = (), outer: Mode | None = None) -> None:
         self.recording, self.scope, self.observers = recording, scope, observers
         self.recomputing, self.kernels, self.statistics, self.outer = recomputing, kernels, statistics, outer
+        self._other: Mode | None = None
 
     def replace(self, **changes: Any) -> Mode:
         """A copy of this mode with some fields changed."""
@@ -43,6 +44,15 @@ class Mode:
         for name, value in changes.items():
             setattr(new, name, value)
         return new
+
+    def recorded(self, recording: bool) -> Mode:
+        """The same with recording on or off. Every backward pass asks for it, so it is made once."""
+        if self.recording == recording:
+            return self
+        if self._other is None:
+            self._other = self.replace(recording=not self.recording)
+            self._other.outer = None  # it is left by a token, and shall not refer back
+        return self._other
 
 
 #: What ``MINIGRAD_KERNELS`` may say: operations' own texts, blocked NumPy beside them, compiled kernels too, and other

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from minigrad.backend import device_of, is_array, is_floating, namespace
+from minigrad.backend import is_array, is_floating, namespace, number, synchronize
 from minigrad.errors import GraphError
 from minigrad.graph import Node
 from minigrad.modes import Mode, layer_path, switch
@@ -74,8 +74,8 @@ class observe(switch):
 def wait_for(tensors: Any) -> None:
     """Wait until a device has computed these Tensors, arrays or None: who measures times has to."""
     array = next((value(t) for t in tensors if is_array(value(t))), None)
-    if array is not None and device_of(array).type != "cpu":
-        namespace(array).cuda.get_current_stream().synchronize()
+    if array is not None:
+        synchronize(array)
 
 
 class _Anomaly(Observer):
@@ -106,7 +106,8 @@ def _has_nan(x: Any) -> bool:
     array = value(x)
     if not is_array(array) and not isinstance(array, np.generic):  # 0-d arithmetic gives NumPy's scalars
         return False
-    return is_floating(array.dtype) and bool(namespace(array).isnan(array).any())
+    xp = namespace(array)
+    return is_floating(array.dtype) and bool(number(xp.any(xp.isnan(array))))
 
 
 def _calling_line() -> str:

@@ -14,10 +14,12 @@ from minigrad.backend import (
     as_array,
     as_device,
     astype,
+    copied,
     device_of,
     is_array,
     is_floating,
     is_number,
+    number,
     to_numpy,
     transfer,
 )
@@ -238,11 +240,11 @@ class Tensor(Methods, Traced):
         """The only element, as a Python number."""
         if self.size != 1:
             raise ShapeError("item", got=f"shape {self.shape}", wanted="exactly one element")
-        return self.data.item()  # type: ignore[no-any-return]
+        return number(self.data)  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers."""
-        return self.data.tolist()
+        return self.numpy().tolist()
 
     def __float__(self) -> float:
         return float(self.item())
@@ -275,7 +277,7 @@ class Tensor(Methods, Traced):
                              hint="detach() it first")
         new = type(self).__new__(type(self))
         memo[id(self)] = new
-        new.data, new.edge, new.name = self.data.copy(order="K"), None, self.name
+        new.data, new.edge, new.name = copied(self.data, "K"), None, self.name
         new.requires_grad = self.requires_grad
         new.grad = copy.deepcopy(self.grad, memo)
         self._copy_more(new)
@@ -388,7 +390,8 @@ class Tensor(Methods, Traced):
             raise GraphError("assign", got="read-only memory", wanted="an array that can be written to")
         if not broadcasts_to(array.shape, self.shape):
             raise ShapeError("assign", got=f"shape {tuple(array.shape)}", wanted=f"one that broadcasts to {self.shape}")
-        self.data[...] = array if array.ndim == 0 else transfer(array, self.device)
+        there = transfer(array, self.device)
+        self.data[...] = there if isinstance(there, np.ndarray) else astype(there, self.dtype)  # NumPy casts in passing
         wrote(self.data)
         return self
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, accumulation_dtype, as_array, astype, device_of, namespace, transfer
+from minigrad.backend import Array, accumulation_dtype, as_array, astype, device_of, namespace, number, transfer
 from minigrad.errors import ArgumentError, DtypeError
 from minigrad.optim.options import at_least_zero, finite
 from minigrad.tensor import Tensor
@@ -74,7 +74,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
         raise ArgumentError(where, got=f"norm_type={norm_type}", wanted="a number above 0, or inf")
     owners = _with_gradient(where, parameters)
     total = _total([p.grad.data for p in owners], order)
-    norm = float(total)
+    norm = number(total)
     if error_if_nonfinite and not math.isfinite(norm):
         raise ArgumentError(where, got=f"gradients with the norm {norm}", wanted="a finite norm",
                          hint="error_if_nonfinite=False lets it pass")
@@ -139,14 +139,14 @@ def _total(gradients: list[Array], order: float) -> Array:
         xp = namespace(vectors[0])
         squares = xp.sum(_gathered([xp.vdot(x, x) for x in vectors]))
         limits = xp.finfo(squares.dtype)
-        if limits.tiny / limits.eps < squares < math.inf:
+        if limits.smallest_normal / limits.eps < number(squares) < math.inf:
             return xp.asarray(xp.sqrt(squares))
     return namespace(vectors[0]).asarray(_norm(_gathered([_norm(x, order) for x in vectors]), order))
 
 
 def _vector(x: Array) -> Array:
     """All elements in one axis, in the dtype in which they are summed."""
-    return namespace(x).reshape(astype(x, accumulation_dtype(x.dtype)), -1)
+    return namespace(x).reshape(astype(x, accumulation_dtype(x.dtype)), (-1,))
 
 
 def _gathered(numbers: list[Array]) -> Array:
@@ -160,8 +160,8 @@ def _norm(x: Array, order: float) -> Array:
     """(Σ|x|ᵖ)^(1/p) of a vector, by way of magnitudes divided by the largest: no power of those overflows."""
     xp = namespace(x)
     size = xp.abs(x)
-    largest = size.max() if size.size else xp.zeros((), x.dtype)
-    if order == math.inf or not 0 < largest < math.inf:
+    largest = xp.max(size) if size.size else xp.sum(size)  # without elements there is no largest, but their sum is 0
+    if order == math.inf or not 0 < number(largest) < math.inf:
         return largest
     return largest * xp.sum((size / largest) ** order) ** (1.0 / order)
 

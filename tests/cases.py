@@ -257,7 +257,8 @@ ORDER = [
 
 REARRANGED = [
     *(Case("split", lambda x, o=o: tuple(ops.split(x, *o)), [normal(4, 3, 2)], lambda x, o=o: np.split(x, *o),
-           integers=True, option=str(o)) for o in ((2,), ([1, 3],), ([1], -2), (1, 1), ([0, 2, 9], 1))),
+           integers=True, option=str(o))
+      for o in ((2,), ([1, 3],), ([1], -2), (1, 1), ([0, 2, 9], 1), ([1, 9, -1],), ([3, 1],))),
     Case("unstack", lambda x: ops.unstack(x, 1), [normal(2, 3, 2)], lambda x: np.unstack(x, axis=1), integers=True),
     *options("flip", np.flip, [normal(2, 3, 2)], [{}, {"axis": 0}, {"axis": (1, -1)}], integers=True),
     *options("roll", np.roll, [normal(2, 3, 2)], [{"shift": 4}, {"shift": -1, "axis": 1},

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops
-from minigrad.backend import as_array, is_array, namespace
+from minigrad.backend import as_array, astype, is_array, namespace, number
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
-from minigrad.op import Traced, value
+from minigrad.op import Traced, apply, holds, value
+from minigrad.ops.gathering import Take, checked_indices
 
 __all__ = ["embedding", "normalize", "one_hot"]
 
@@ -50,23 +51,18 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None, max_norm:
     rows = weight.shape[0]
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise ArgumentError("embedding", got=f"padding_idx={padding_idx}", wanted=f"from {-rows} to {rows - 1}")
-    indices = as_array(value(input))
+    input = checked_indices("embedding", weight, input, rows, 0)
+    indices = value(input)
     xp = namespace(indices)
-    if indices.dtype.kind not in "iu" and indices.size:
-        raise DtypeError("embedding", got=f"indices of dtype {indices.dtype}", wanted="integers")
-    if indices.size:
-        low, high = int(xp.min(indices)), int(xp.max(indices))
-        if low < 0 or high >= rows:
-            raise ShapeError("embedding", got=f"index {low if low < 0 else high}",
-                             wanted=f"indices from 0 to {rows - 1}")
-    y = ops.take(weight, input, 0)
+    y = apply(Take(0), weight, input)
     if max_norm is not None:
         length = ops.norm(ops.stop_gradient(y), norm_type, -1, keepdims=True)
         scale = ops.where(length > max_norm, max_norm / (length + 1e-7), 1.0)
         y = y + ops.stop_gradient(y * scale - y)
     if scale_grad_by_freq and indices.size:
-        counts = xp.take(xp.bincount(indices.reshape(-1), minlength=rows), indices)
-        share = xp.expand_dims(1 / counts.astype(value(y).dtype), axis=-1)
+        flat = xp.reshape(indices, (-1,))
+        counts = xp.reshape(xp.take(xp.bincount(flat, minlength=rows), flat, axis=0), indices.shape)
+        share = xp.expand_dims(1 / astype(counts, value(y).dtype), axis=-1)
         y = y * share + ops.stop_gradient(y * (1 - share))
     if padding_idx is not None:
         y = ops.where(xp.expand_dims(indices == padding_idx % rows, axis=-1), ops.stop_gradient(y), y)
@@ -94,12 +90,11 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
         raise ArgumentError("one_hot", got=f"num_classes={num_classes} for {classes.size} elements",
                             wanted="a number above 0, or −1 and at least one element")
     xp = namespace(classes)
-    high = int(xp.max(classes)) if classes.size else 0
-    count = high + 1 if num_classes == -1 else num_classes
-    if classes.size and (int(xp.min(classes)) < 0 or high >= count):
-        raise ArgumentError("one_hot", got=f"classes from {int(xp.min(classes))} to {high}",
+    count = number(xp.max(classes)) + 1 if num_classes == -1 else num_classes
+    if classes.size and not holds((classes >= 0) & (classes < count)):
+        raise ArgumentError("one_hot", got=f"classes from {number(xp.min(classes))} to {number(xp.max(classes))}",
                             wanted=f"from 0 to {count - 1}")
-    made = (xp.expand_dims(classes, axis=-1) == xp.arange(count)).astype(np.int64)
+    made = astype(xp.expand_dims(classes, axis=-1) == xp.arange(count), np.int64)
     return tensor.constant(made) if isinstance(tensor, Traced) else made
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops
-from minigrad.backend import accumulation_dtype, as_array, astype, is_array, namespace
+from minigrad.backend import accumulation_dtype, as_array, astype, is_array, namespace, to_numpy
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.functional.arguments import check_reduction
-from minigrad.op import Traced, value
+from minigrad.op import Traced, beside, holds, value
 
 __all__ = ["cross_entropy", "nll_loss"]
 
@@ -42,7 +42,8 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, ignore_index: int
     check_reduction(reduction, "cross_entropy")
     if not 0 <= label_smoothing <= 1:
         raise ArgumentError("cross_entropy", got=f"label_smoothing={label_smoothing}", wanted="a number from 0 to 1")
-    target = target if isinstance(target, Traced) or is_array(target) else as_array(target)
+    target = beside(target if isinstance(target, Traced) or is_array(target) else as_array(target), input)
+    weight = beside(weight, input)
     if input.ndim == 0:
         raise ShapeError("cross_entropy", got="input ()", wanted="(C,), (N, C) or (N, C, …)")
     classes = input.shape[1] if input.ndim > 1 else input.shape[0]
@@ -84,7 +85,9 @@ def _all_count(target: Any, classes: int, ignore_index: int) -> bool:
     """Whether targets are classes and none is ignored, as almost always: one look at the largest, without signs."""
     if target.dtype.kind not in "iu" or 0 <= ignore_index < classes:
         return False
-    return bool(target.view(f"u{target.itemsize}").max() < classes)
+    if isinstance(target, np.ndarray):
+        return bool(target.view(f"u{target.itemsize}").max() < classes)
+    return holds((target >= 0) & (target < classes))
 
 
 def _counted(target: Any, classes: int, ignore_index: int, where: str) -> Any:
@@ -93,8 +96,8 @@ def _counted(target: Any, classes: int, ignore_index: int, where: str) -> Any:
         raise DtypeError(where, got=f"target of dtype {target.dtype}", wanted="integers")
     counted = target != ignore_index
     outside = counted & ((target < 0) | (target >= classes))
-    if bool(outside.any()):
-        raise ArgumentError(where, got=f"target class {int(target[outside][0])}",
+    if not holds(~outside):
+        raise ArgumentError(where, got=f"target class {to_numpy(target)[to_numpy(outside)][0]}",
                             wanted=f"classes from 0 to {classes - 1}, or ignore_index={ignore_index}")
     return counted
 
@@ -122,7 +125,7 @@ def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction
     spread = xp.ones(along, dtype=dtype) if weight is None else astype(xp.reshape(weight, along), dtype)
     if weight is not None:
         q = q * spread
-    counts = reduction != "mean" or bool(counted.any())
+    counts = reduction != "mean" or holds(xp.any(counted))
     divisor = xp.sum(q) if reduction == "mean" and counts else None
     if smoothing:
         q = q * (1 - smoothing) + xp.expand_dims(astype(counted, dtype), axis=1) * (spread * (smoothing / classes))
@@ -152,7 +155,8 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
         Shapes, dtypes or options do not fit, or a target class is out of range.
     """
     check_reduction(reduction, "nll_loss")
-    target = value(target) if isinstance(target, Traced) or is_array(target) else as_array(target)
+    target = beside(value(target) if isinstance(target, Traced) or is_array(target) else as_array(target), input)
+    weight = beside(weight, input)
     wanted = (*input.shape[:1], *input.shape[2:]) if input.ndim > 1 else ()
     if input.ndim == 0 or tuple(target.shape) != wanted:
         raise ShapeError("nll_loss", got=f"input {tuple(input.shape)}, target {tuple(target.shape)}",
@@ -170,7 +174,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     dtype = value(x).dtype
     share = astype(counted, dtype)
     if weight is not None:
-        share = share * xp.take(astype(value(weight), dtype), known)
+        share = share * xp.reshape(xp.take(astype(value(weight), dtype), xp.reshape(known, (-1,)), axis=0), known.shape)
     picked = ops.squeeze(ops.take_along_axis(x, xp.expand_dims(known, axis=1), 1), 1)
     losses = -(ops.where(counted, picked, 0.0) * share)
     if reduction == "none":
@@ -178,6 +182,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     if reduction == "sum":
         return ops.sum(losses)
     total = xp.sum(share)
-    if total or bool(counted.any()):
-        return ops.sum(losses) * (1 / total if total else math.nan)
+    if holds(xp.any(counted)):
+        none = total == 0
+        return ops.sum(losses) * xp.where(none, math.nan, 1 / xp.where(none, 1.0, total))
     return ops.sum(losses) + math.nan  # the mean of nothing; its gradient is 0, as in torch

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad import ops
+from minigrad.backend import to_numpy
 from minigrad.errors import ArgumentError
 from minigrad.functional.arguments import check_reduction, reduced, same_shape, weight_fits
-from minigrad.op import value
+from minigrad.op import holds, value
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div"]
 
@@ -34,8 +35,9 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     if weight is not None:
         weight_fits("binary_cross_entropy", "weight", weight, input)
     array = value(input)
-    if not bool(((array >= 0) & (array <= 1)).all()):
-        raise ArgumentError("binary_cross_entropy", got=f"inputs from {array.min()} to {array.max()}",
+    if not holds((array >= 0) & (array <= 1)):
+        known = to_numpy(array)
+        raise ArgumentError("binary_cross_entropy", got=f"inputs from {known.min()} to {known.max()}",
                             wanted="probabilities, from 0 to 1", hint="binary_cross_entropy_with_logits takes scores")
     losses = ops.binary_cross_entropy(input, target)
     return reduced(losses if weight is None else losses * weight, reduction, "binary_cross_entropy")

@@ -6,7 +6,7 @@ from typing import Any
 
 from minigrad.backend import namespace
 from minigrad.errors import ShapeError
-from minigrad.op import Op, apply, inputs, outputs, step
+from minigrad.op import Op, apply, beside, inputs, outputs, step
 from minigrad.ops.elementwise import narrowed, stop_gradient, widened
 from minigrad.ops.random import dropout
 from minigrad.ops.reduction import finite
@@ -121,5 +121,5 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, kept: Any = None, scale:
         raise ShapeError("attention", got=f"query {tuple(q.shape)}, key {tuple(k.shape)}, value {tuple(v.shape)}",
                          wanted="(…, L, E), (…, S, E) and (…, S, Ev)")
     scale = max(q.shape[-1], 1) ** -0.5 if scale is None else scale
-    y, weights = apply(Attention(scale, p), q, k, v, mask, kept)
+    y, weights = apply(Attention(scale, p), q, k, v, beside(mask, q), beside(kept, q))
     return y, weights

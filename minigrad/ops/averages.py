@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, astype, namespace
-from minigrad.op import Op
+from minigrad.op import Op, holds
 
 __all__ = ["RunningAverages", "all_finite_pair"]
 
@@ -35,15 +35,19 @@ class RunningAverages(Op):
         with np.errstate(over="ignore", invalid="ignore"):
             moved = astype(mean * kept + batch_mean * self.momentum, mean.dtype)
             spread = astype(variance * kept + batch_variance * (self.momentum * self.bessel), variance.dtype)
-        return moved, spread, all_finite_pair(moved, spread)
+            return moved, spread, _all_finite(moved, spread)
 
 
 def all_finite_pair(mean: Array, variance: Array) -> bool:
     """Whether all elements of two (C,) arrays are finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _all_finite(mean, variance)
+
+
+def _all_finite(mean: Array, variance: Array) -> bool:
     # One product answers for almost every batch: it is finite only if all elements are (∞·0 is NaN). It may overflow
     # although they are, so what it doubts is looked at one by one.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if math.isfinite(mean.dot(variance)):
-            return True
+    if mean.__class__ is np.ndarray and math.isfinite(mean.dot(variance)):
+        return True
     isfinite = namespace(mean).isfinite
-    return bool(isfinite(mean).all() and isfinite(variance).all())
+    return holds(isfinite(mean) & isfinite(variance))

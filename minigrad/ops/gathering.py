@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, namespace, ndarray
+from minigrad.backend import accumulation_dtype, is_array, namespace, to_numpy
 from minigrad.errors import DtypeError, ShapeError
-from minigrad.op import Op, Traced, apply, inputs, value
+from minigrad.op import Op, Traced, apply, beside, holds, inputs, together, value
 from minigrad.ops.elementwise import narrowed, widened
 from minigrad.ops.indexing import index_add
 from minigrad.ops.shape import broadcast_to, normalize_axes, reshape
@@ -38,7 +38,11 @@ class Take(Op):
 
     def forward(self, x, indices):
         self._from = x.shape
-        return namespace(x).take(x, indices, axis=self.axis)
+        xp = namespace(x)
+        if indices.ndim == 1:
+            return xp.take(x, indices, axis=self.axis)
+        shape = (*x.shape[: self.axis], *indices.shape, *x.shape[self.axis + 1 :])
+        return xp.reshape(xp.take(x, xp.reshape(indices, (-1,)), axis=self.axis), shape)
 
     def backward(self, saved, needs, gy):
         return apply(AddTaken(self.axis, self._from), gy, saved[0]), None
@@ -105,19 +109,22 @@ class AddAlongAxis(Op):
         return apply(TakeAlongAxis(self.axis), gy, saved[0]), None
 
 
-def _indices(where: str, indices: Any, n: int, low: int) -> Any:
-    """Indices as an array or Tensor of integers, each from `low` to n − 1.
+def checked_indices(where: str, x: Any, indices: Any, n: int, low: int) -> Any:
+    """Indices as a Tensor, or an array where `x` is, of integers, each from `low` to n − 1.
 
     NumPy checks ranges itself when it picks; CuPy wraps around silently, and adjoints count modulo n.
     """
-    if not isinstance(indices, (Traced, ndarray)) and not hasattr(indices, "__cuda_array_interface__"):
+    if not isinstance(indices, Traced) and not is_array(indices):
         indices = np.asarray(indices, dtype=np.int64 if np.size(indices) == 0 else None)
     array = value(indices)
     if array.dtype.kind not in "iu":
         raise DtypeError(where, got=f"indices of dtype {array.dtype}", wanted="integers")
-    if array.size and not bool(((array >= low) & (array < n)).all()):
-        bad = array[(array < low) | (array >= n)]
-        raise ShapeError(where, got=f"index {int(bad.reshape(-1)[0])}", wanted=f"indices from {low} to {n - 1}")
+    if array.size and not holds((array >= low) & (array < n)):
+        known = to_numpy(array)
+        bad = known[(known < low) | (known >= n)]
+        raise ShapeError(where, got=f"index {bad.reshape(-1)[0]}", wanted=f"indices from {low} to {n - 1}")
+    indices = beside(indices, x)
+    together(where, x, indices)
     return indices
 
 
@@ -144,7 +151,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
         x, axis = reshape(x, (-1,)), 0
     (axis,) = normalize_axes((axis,), x.ndim, "take")
     n = x.shape[axis]
-    return apply(Take(axis), x, _indices("take", indices, n, -n))
+    return apply(Take(axis), x, checked_indices("take", x, indices, n, -n))
 
 
 def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
@@ -164,7 +171,7 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
     """
     (axis,) = normalize_axes((axis,), x.ndim, "take_along_axis")
     n = x.shape[axis]
-    indices = _indices("take_along_axis", indices, n, -n)
+    indices = checked_indices("take_along_axis", x, indices, n, -n)
     got = f"input {tuple(x.shape)}, indices {tuple(indices.shape)}, axis {axis}"
     if indices.ndim != x.ndim:
         raise ShapeError("take_along_axis", got=got, wanted="as many axes in both")
@@ -183,7 +190,7 @@ def _broadcast(x: Any, shape: tuple[int, ...]) -> Any:
 def _checked(where: str, x: Any, axis: int, indices: Any) -> tuple[int, Any]:
     """What torch asks of the indices of gather and scatter: not negative, and nowhere longer than x but on the axis."""
     (axis,) = normalize_axes((axis,), x.ndim, where)
-    indices = _indices(where, indices, x.shape[axis], 0)
+    indices = checked_indices(where, x, indices, x.shape[axis], 0)
     if indices.ndim != x.ndim or any(m > n for a, (m, n) in enumerate(zip(indices.shape, x.shape)) if a != axis):
         raise ShapeError(where, got=f"input {tuple(x.shape)}, indices {tuple(indices.shape)}, axis {axis}",
                          wanted="as many axes, and indices no longer than the input but along the axis")

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import is_array, namespace
-from minigrad.op import Op, Traced, apply
+from minigrad.backend import copied, is_array, namespace
+from minigrad.op import Op, Traced, apply, beside
 
 __all__ = ["getitem", "index_add"]
 
@@ -55,17 +55,22 @@ def _repeats(key: Any) -> bool:
     return any(is_array(part) and part.dtype.kind != "b" for part in parts)
 
 
-def _plain(part: Any) -> Any:
-    """One part of a key, with Tensors and sequences as arrays. Tensors are copied: they may be written to later."""
+def _plain(part: Any, x: Any) -> Any:
+    """One part of a key to `x`: Tensors and sequences as arrays, NumPy's arrays where `x` is, its integers as Python's.
+
+    Tensors are copied: they may be written to later.
+    """
+    if part.__class__ is slice or part.__class__ is int:  # almost always
+        return part
     if isinstance(part, Traced):
-        return part.data.copy()
+        return beside(copied(part.data), x)
     if isinstance(part, (list, tuple, range)):
-        return np.asarray(part, dtype=None if len(part) else np.int64)
-    return part
+        part = np.asarray(part, dtype=None if len(part) else np.int64)
+    return int(part) if isinstance(part, np.integer) else beside(part, x)
 
 
-def _key(key: Any) -> Any:
-    return tuple(_plain(part) for part in key) if isinstance(key, tuple) else _plain(key)
+def _key(key: Any, x: Any) -> Any:
+    return tuple([_plain(part, x) for part in key]) if isinstance(key, tuple) else _plain(key, x)
 
 
 def getitem(x: Any, key: Any) -> Any:
@@ -76,9 +81,9 @@ def getitem(x: Any, key: Any) -> Any:
     ShapeError
         An index is out of range or the key has too many parts.
     """
-    return apply(GetItem(_key(key)), x)
+    return apply(GetItem(_key(key, x)), x)
 
 
 def index_add(x: Any, key: Any, shape: tuple[int, ...]) -> Any:
     """Zeros of `shape` with `x` added at `key`; where the key names an element twice, both are added."""
-    return apply(IndexAdd(_key(key), shape), x)
+    return apply(IndexAdd(_key(key, x), shape), x)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.backend import accumulation_dtype, astype, is_array, is_floating, namespace
+from minigrad.backend import accumulation_dtype, astype, is_array, is_floating, namespace, number
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
-from minigrad.op import apply, value
+from minigrad.op import apply, beside, value
 from minigrad.ops.arithmetic import where as _where
 from minigrad.ops.normalization_texts import (
     ACTIVATIONS,
@@ -97,7 +97,7 @@ def _refuse_activation(activation: str | None, mask: Any, x: Any = None, residua
 
 def _mask(where: str, x: Any, mask: Any, without: tuple[int, ...]) -> Any:
     """A mask as an array that broadcasts against x: of x's rank, or of its shape without the axes `without`."""
-    mask = value(mask)
+    mask = beside(value(mask), x)
     if not is_array(mask) or mask.dtype != bool:
         got = f"mask of dtype {mask.dtype}" if is_array(mask) else f"mask of type {type(mask).__name__}"
         raise DtypeError(where, got=got, wanted="an array of bool", hint="Write mask != 0")
@@ -138,7 +138,8 @@ def _refuse_single(where: str, x: Any, fewest: int) -> None:
 
 
 def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, mask: Any = None,
-               activation: str | None = None, residual: Any = None) -> tuple[Any, Any, Any, Any]:
+               activation: str | None = None, residual: Any = None,
+               values: bool = False) -> tuple[Any, Any, Any, Any]:
     """Normalize each channel by the statistics of this batch. Pure: nothing is updated.
 
     Parameters
@@ -154,6 +155,8 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
         Applied to y by the same operation. Not with a mask.
     residual : shape of x, optional
         Added to y before the activation, and by the same operation where there is one. Not with a mask.
+    values : bool
+        Give mean, variance and rstd as plain arrays: for a caller that will not differentiate them.
 
     Returns
     -------
@@ -172,20 +175,20 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
         op = _batch_norm(x.shape, x.dtype, None if weight is None else weight.shape,
                          None if bias is None else bias.shape, eps, activation, residual is not None)
         if residual is None:
-            return apply(op, x, weight, bias)  # type: ignore[no-any-return]
+            return apply(op, x, weight, bias, first=values)  # type: ignore[no-any-return]
         _refuse_activation(activation, mask, x, residual)
         if activation is not None:
-            return apply(op, x, weight, bias, residual)  # type: ignore[no-any-return]
-        y, mean, variance, rstd = apply(op, x, weight, bias)
+            return apply(op, x, weight, bias, residual, first=values)  # type: ignore[no-any-return]
+        y, mean, variance, rstd = apply(op, x, weight, bias, first=values)
         return y + residual, mean, variance, rstd
     channels, shape = _channels("batch_norm", x)
     _check("batch_norm", x, (channels,), eps, weight=weight, bias=bias)
     _refuse_activation(activation, mask, x, residual)
     mask = _mask("batch_norm", x, mask, (1,))
     axes = (0, *range(2, x.ndim))
-    _refuse_single("batch_norm", x, int(counts(mask, x.shape, axes).min()) if channels else 0)
-    y, mean, variance, rstd = apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask)
-    return y, mean, variance, rstd
+    counted = counts(mask, x.shape, axes)
+    _refuse_single("batch_norm", x, number(namespace(counted).min(counted)) if channels else 0)
+    return apply(MaskedNorm(axes, shape, eps), x, weight, bias, mask, first=values)  # type: ignore[no-any-return]
 
 
 @functools.lru_cache(REMEMBERED)
@@ -329,7 +332,7 @@ def layer_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None
     op = _layer_norm(x.shape, x.dtype, None if weight is None else weight.shape, None if bias is None else bias.shape,
                      last, eps)
     if mask is None:
-        return apply(op, x, weight, bias)[0]
+        return apply(op, x, weight, bias, first=True)[0]
     masked = MaskedNorm(op.axes, op.param_shape, eps)
     return apply(masked, x, weight, bias, _mask("layer_norm", x, mask, op.axes))[0]
 

@@ -19,7 +19,7 @@ m are those of the elements that count; the others get y = 0 and gx = 0.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from minigrad.backend import accumulation_dtype, namespace
 from minigrad.op import Op, apply, inputs, outputs, value
@@ -43,14 +43,15 @@ __all__ = ["ACTIVATIONS", "ActivatedBatchNorm", "BatchNorm", "BatchNormInference
 class _Family(Op):
     """What all share: the axes of statistics, the shape of the parameters, ε, and the way back through statistics."""
 
-    __slots__ = ("axes", "param_shape", "eps", "_parameter")
+    __slots__ = ("axes", "param_shape", "eps", "_parameter", "_plan")
     _parameter: tuple[int, ...]
+    _plan: Any  # what a kernel has worked out from shapes alone, for its next call
     promotes = True
     widens = True
     centred: ClassVar[bool] = True
 
     def __init__(self, axes, param_shape, eps):
-        self.axes, self.param_shape, self.eps = axes, param_shape, eps
+        self.axes, self.param_shape, self.eps, self._plan = axes, param_shape, eps, None
 
     def _remember(self, weight, bias):
         """The shape of γ and β, for their gradients: the same whenever one object is used again."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Device, as_device, namespace
+from minigrad.backend import Device, as_device, namespace, random_stream
 from minigrad.errors import ArgumentError
 from minigrad.op import Op, apply, inputs
 
@@ -75,10 +75,7 @@ class Generator:
         return int(np.random.SeedSequence([self.seed, self._forks]).generate_state(1)[0])
 
     def _restart(self, device: Device, seed: int) -> None:
-        import cupy
-
-        with cupy.cuda.Device(device.index):
-            self._streams[device] = cupy.random.default_rng(seed)
+        self._streams[device] = random_stream(device, seed)
 
     def get_state(self) -> dict[str, Any]:
         """The state of the host's stream, as plain numbers that JSON can hold."""

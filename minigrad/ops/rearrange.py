@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minigrad.backend import is_array, namespace
+from minigrad.backend import is_array, namespace, to_numpy
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.op import Op, apply, value
 from minigrad.ops.gathering import take
+from minigrad.ops.indexing import getitem
 from minigrad.ops.shape import broadcast_to, expand_dims, normalize_axes, reshape, squeeze, whole_number
 
 __all__ = ["flip", "pad", "repeat", "roll", "split", "tile", "tril", "triu", "unstack"]
@@ -26,7 +28,7 @@ class Split(Op):
         self.cuts, self.axis = cuts, axis
 
     def forward(self, x):
-        parts = tuple(namespace(x).split(x, self.cuts, axis=self.axis))
+        parts = tuple([x[key] for key in _keys(self.cuts, self.axis, x.shape[self.axis])])
         self._lengths = [part.shape[self.axis] for part in parts]
         return parts
 
@@ -36,6 +38,14 @@ class Split(Op):
         zeros = namespace(value(like)).zeros
         return (namespace(like).concat([zeros((*before, n, *behind), dtype=like.dtype) if g is None else g
                                         for g, n in zip(gs, self._lengths)], axis=self.axis),)
+
+
+def _keys(cuts, axis, n):
+    """Where the parts of an axis of length n lie. As NumPy's slices have it, what is beyond the end is the end, and
+    what is below 0 counts from there.
+    """
+    bounds = [slice(a, b).indices(n) for a, b in zip((0, *cuts), (*cuts, None))]
+    return [(*(slice(None),) * axis, slice(start, max(start, stop))) for start, stop, _ in bounds]
 
 
 @functools.cache
@@ -83,10 +93,10 @@ class Tril(Op):
         self.k = k
 
     def forward(self, x):
-        return namespace(x).tril(x, self.k)
+        return namespace(x).tril(x, k=self.k)
 
     def backward(self, saved, needs, gy):
-        return (namespace(gy).tril(gy, self.k),)
+        return (namespace(gy).tril(gy, k=self.k),)
 
 
 class Triu(Tril):
@@ -95,10 +105,10 @@ class Triu(Tril):
     __slots__ = ()
 
     def forward(self, x):
-        return namespace(x).triu(x, self.k)
+        return namespace(x).triu(x, k=self.k)
 
     def backward(self, saved, needs, gy):
-        return (namespace(gy).triu(gy, self.k),)
+        return (namespace(gy).triu(gy, k=self.k),)
 
 
 class Pad(Op):
@@ -111,10 +121,19 @@ class Pad(Op):
 
     def forward(self, x):
         self._from = x.shape
-        return namespace(x).pad(x, self.widths, mode="constant", constant_values=self.fill)
+        padded = namespace(x).full(self._padded(), self.fill, dtype=x.dtype)
+        padded[self._inner()] = x
+        return padded
 
     def backward(self, saved, needs, gy):
-        return (gy[tuple(slice(before, before + n) for n, (before, _) in zip(self._from, self.widths))],)
+        return (gy[self._inner()],)
+
+    def _padded(self):
+        return tuple([before + n + after for n, (before, after) in zip(self._from, self.widths)])
+
+    def _inner(self):
+        """Where x stands in what is padded."""
+        return tuple([slice(before, before + n) for n, (before, _) in zip(self._from, self.widths)])
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
@@ -135,6 +154,9 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
     else:
         given = sections if hasattr(sections, "__iter__") else (sections,)
         cuts = tuple(whole_number(i, "split", "indices_or_sections", least=None) for i in given)
+        keys = _keys(cuts, axis, n)
+        if any(one[axis].stop != next[axis].start for one, next in itertools.pairwise(keys)):
+            return [getitem(x, key) for key in keys]  # cuts out of order: parts overlap, or leave something out
     return list(apply(_split_into(len(cuts) + 1)(cuts, axis), x)) if cuts else [x]
 
 
@@ -189,6 +211,7 @@ def repeat(x: Any, repeats: int | Any, axis: int | None = None) -> Any:
         counts = np.asarray(counts) if np.size(counts) else np.zeros(np.shape(counts), np.int64)
     if is_array(counts) and counts.dtype.kind not in "iu":
         raise DtypeError("repeat", got=f"repeats={repeats}", wanted="whole numbers")
+    counts = counts if isinstance(counts, int) else to_numpy(counts)  # the result's shape depends on them
     if (counts < 0) if isinstance(counts, int) else bool((counts < 0).any()):
         raise ArgumentError("repeat", got=f"repeats={repeats}", wanted="0 or more")
     if isinstance(counts, int):
@@ -197,8 +220,7 @@ def repeat(x: Any, repeats: int | Any, axis: int | None = None) -> Any:
         return reshape(spread, (*x.shape[:axis], n * counts, *x.shape[axis + 1 :]))
     if counts.shape not in ((n,), (1,), ()):
         raise ShapeError("repeat", got=f"repeats of shape {tuple(counts.shape)}", wanted=f"({n},) or one number")
-    xp = namespace(counts)
-    return take(x, xp.repeat(xp.arange(n), xp.broadcast_to(counts, (n,)).tolist()), axis)
+    return take(x, np.repeat(np.arange(n), np.broadcast_to(counts, (n,))), axis)
 
 
 def tile(x: Any, reps: int | Sequence[int]) -> Any:
@@ -269,5 +291,5 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
             if x.shape[axis] == 0:
                 raise ShapeError("pad", got=f"mode={mode!r}, shape {tuple(x.shape)}", wanted="elements to repeat")
             places = np.pad(np.arange(x.shape[axis]), pair, mode=mode)  # type: ignore[call-overload]
-            x = take(x, namespace(value(x)).asarray(places), axis)
+            x = take(x, places, axis)
     return x

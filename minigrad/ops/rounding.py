@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigrad.backend import namespace
+from minigrad.backend import astype, is_floating, namespace
 from minigrad.op import Op, apply, inputs
 
 __all__ = ["ceil", "floor", "nan_to_num", "round"]
@@ -38,7 +38,11 @@ class Round(Op):
         self.decimals = decimals
 
     def forward(self, x):
-        return namespace(x).round(x, self.decimals)
+        xp, d = namespace(x), self.decimals
+        if d == 0 or (d > 0 and not is_floating(x.dtype)):
+            return xp.round(x)
+        scale = 10.0 ** abs(d)
+        return astype(xp.round(x * scale) / scale if d > 0 else xp.round(x / scale) * scale, x.dtype)
 
 
 class NanToNum(Op):

@@ -7,7 +7,7 @@ from typing import Any
 from minigrad.backend import namespace
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.op import Op, Traced, apply
-from minigrad.ops.gathering import take_along_axis
+from minigrad.ops.gathering import TakeAlongAxis
 from minigrad.ops.reduction import Reduction
 from minigrad.ops.shape import normalize_axes, whole_number
 
@@ -50,8 +50,8 @@ class ArgSort(Op):
             return x.constant(self.forward(x.data))
         xp = namespace(x)
         if not self.descending:
-            return xp.argsort(x, axis=self.axis, kind="stable")
-        rising = xp.argsort(xp.flip(x, axis=self.axis), axis=self.axis, kind="stable")
+            return xp.argsort(x, axis=self.axis, stable=True)
+        rising = xp.argsort(xp.flip(x, axis=self.axis), axis=self.axis, stable=True)
         return x.shape[self.axis] - 1 - xp.flip(rising, axis=self.axis)
 
 
@@ -100,7 +100,8 @@ def argsort(x: Any, axis: int = -1, descending: bool = False) -> Any:
 
 def sort(x: Any, axis: int = -1, descending: bool = False) -> Any:
     """An axis in rising or falling order. Gradients go to the places that elements came from."""
-    return take_along_axis(x, argsort(x, axis, descending), axis)
+    (axis,) = normalize_axes((axis,), x.ndim, "sort")
+    return apply(TakeAlongAxis(axis), x, argsort(x, axis, descending))
 
 
 def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Any, Any]:
@@ -121,7 +122,7 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Any, Any
         raise ArgumentError("topk", got=f"k={k} for an axis of length {x.shape[axis]}", wanted="0 to its length")
     first = (slice(None),) * axis + (slice(0, k),)
     indices = argsort(x, axis, descending=largest)[first]
-    return take_along_axis(x, indices, axis), indices
+    return apply(TakeAlongAxis(axis), x, indices), indices
 
 
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:

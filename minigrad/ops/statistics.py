@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import accumulation_dtype, namespace
-from minigrad.op import step, sum_to, value
+from minigrad.op import holds, step, sum_to, value
 from minigrad.ops.elementwise import cast, rsqrt, stop_gradient
 
 __all__ = ["inverse_std", "mean_square", "moments", "normalize", "scale_shift"]
@@ -97,7 +97,7 @@ def mean_square(x: Any, axes: tuple[int, ...]) -> Any:
 def all_finite(x: Any) -> bool:
     """Whether every element is finite."""
     array = value(x)
-    return bool(namespace(array).isfinite(array).all())
+    return holds(namespace(array).isfinite(array))
 
 
 def sum_rows(x: Any, shape: tuple[int, ...]) -> Any:

@@ -13,7 +13,7 @@ from minigrad.graph import Node
 from minigrad.layers import Module
 from minigrad.modes import layer_path
 from minigrad.observers import Observer, observe
-from minigrad.op import value
+from minigrad.op import holds, value
 
 __all__ = ["explain", "is_finite"]
 
@@ -80,7 +80,7 @@ def explain(model: Module, compute: Callable[..., Any], *batch: Any) -> str:
 def is_finite(x: Any) -> bool:
     """Whether all elements of a Tensor or array are finite; what is neither, or has no fractions, is."""
     array = value(x)
-    return not is_array(array) or not is_floating(array.dtype) or bool(namespace(array).isfinite(array).all())
+    return not is_array(array) or not is_floating(array.dtype) or holds(namespace(array).isfinite(array))
 
 
 def diverged(where: str, got: str, why: str) -> DivergedError:
@@ -90,4 +90,4 @@ def diverged(where: str, got: str, why: str) -> DivergedError:
 
 def _kind(x: Any) -> str:
     array = value(x)
-    return "NaN" if bool(namespace(array).isnan(array).any()) else "infinity"
+    return "infinity" if holds(~namespace(array).isnan(array)) else "NaN"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import is_array, is_floating, memory
+from minigrad.backend import is_array, is_floating, memory, to_numpy
 from minigrad.graph import Node, index_of, node_of
 from minigrad.op import Traced, value
 from minigrad.tensor import Buffer, Parameter
@@ -123,7 +123,7 @@ class Builder:
             describe(row, array)
             row.storage = self.storages.of(array, kind)
             row.stats = self.summary(array)
-            row.value = number(array.item()) if array.size == 1 and is_floating(array.dtype) else None
+            row.value = number(to_numpy(array).item()) if array.size == 1 and is_floating(array.dtype) else None
             self.bind(array, row.id)
         self.tensors[row.id] = row
         return row

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import accumulation_dtype, astype, is_array, is_floating, namespace, to_numpy
+from minigrad.backend import number as read
 from minigrad.viz.rows import Statistics
 
 __all__ = ["BINS", "inner", "number", "summarize"]
@@ -39,11 +40,11 @@ def summarize(array: Any, histogram: bool = True) -> Statistics | None:
         return None
     xp = namespace(array)
     if not is_floating(array.dtype):
-        array = array.astype(np.float32)
+        array = astype(array, np.float32)
     wide = astype(array, accumulation_dtype(array.dtype))
     size = int(array.size)
     with np.errstate(over="ignore", invalid="ignore"):
-        low, high = float(xp.min(wide)), float(xp.max(wide))
+        low, high = read(xp.min(wide)), read(xp.max(wide))
         if not math.isfinite(low) or not math.isfinite(high):
             finite = wide[xp.isfinite(wide)]
             found = summarize(finite, histogram)
@@ -51,10 +52,10 @@ def summarize(array: Any, histogram: bool = True) -> Statistics | None:
                 return Statistics(None, None, None, None, None, 0.0, size)
             found.nonfinite = size - int(finite.size)
             return found
-        mean, squares = float(xp.mean(wide)), inner(wide, wide)
-        spread = float(xp.std(wide))
+        mean, squares = read(xp.mean(wide)), inner(wide, wide)
+        spread = read(xp.std(wide))
     counts = _histogram(xp, wide, low, high) if histogram else None
-    zeros = 1 - float(xp.count_nonzero(wide)) / size
+    zeros = 1 - read(xp.count_nonzero(wide)) / size
     return Statistics(number(math.sqrt(squares)) if squares >= 0 else None, number(mean), number(spread), low, high,
                       zeros, 0, counts)
 
@@ -63,13 +64,14 @@ def _histogram(xp: Any, array: Any, low: float, high: float) -> list[int] | None
     if high - low == 0 or not math.isfinite(high - low):
         return None
     # By hand: some NumPy versions refuse ranges of a few units in the last place, and CuPy's wants bins on the device.
-    places = xp.clip(((array - low) * (BINS / (high - low))).astype(np.int64), 0, BINS - 1)
-    return [int(n) for n in to_numpy(xp.bincount(places.reshape(-1), minlength=BINS))]
+    places = xp.clip(astype((array - low) * (BINS / (high - low)), np.int64), 0, BINS - 1)
+    return [int(n) for n in to_numpy(xp.bincount(xp.reshape(places, (-1,)), minlength=BINS))]
 
 
 def inner(a: Any, b: Any) -> float:
     """The inner product of two arrays; small ones are added up in float64."""
     xp = namespace(a)
-    if a.dtype == np.float64 or a.size > 1 << 20:
-        return float(xp.vdot(a.reshape(-1), b.reshape(-1)))
-    return float(xp.vdot(a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)))
+    a, b = (xp.reshape(x, (-1,)) for x in (a, b))
+    if a.dtype != np.float64 and a.size <= 1 << 20:
+        a, b = astype(a, np.float64), astype(b, np.float64)
+    return float(read(xp.vdot(a, b)))

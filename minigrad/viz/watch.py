@@ -131,8 +131,9 @@ class Watch:
                 for name in ("weight", "bias"):
                     held = getattr(layer, name, None)
                     if held is not None:
-                        row[f"{path}/{name} mean"] = float(held.data.mean())
-                        row[f"{path}/{name} std"] = float(held.data.std())
+                        sample = held.numpy()
+                        row[f"{path}/{name} mean"] = float(sample.mean())
+                        row[f"{path}/{name} std"] = float(sample.std())
         self._before = {}
         self.rows.append((step, row))
         if len(self.rows) > self.most:
@@ -172,7 +173,7 @@ class Watch:
 
 def _output(layer: Any, array: Any) -> dict[str, float]:
     """Statistics of what a layer gave."""
-    flat = array.reshape(-1)
+    flat = namespace(array).reshape(array, (-1,))
     sample = to_numpy(flat[::max(1, flat.shape[0] // _SAMPLE)]).astype(np.float32)
     found = {"mean": float(sample.mean()), "std": float(sample.std())}
     found |= {f"p{q}": float(v) for q, v in zip(PERCENTILES, np.percentile(sample, PERCENTILES))}
@@ -184,17 +185,18 @@ def _output(layer: Any, array: Any) -> dict[str, float]:
         found["saturated"] = float(_SATURATED[kind](sample).mean())
     elif kind == "ReLU" and array.ndim > 1:
         axes = tuple(a for a in range(array.ndim) if a != 1)
-        found["dead"] = 1 - float((namespace(array).max(array, axis=axes) > 0).mean())
+        found["dead"] = 1 - float((to_numpy(namespace(array).max(array, axis=axes)) > 0).mean())
     return found
 
 
 def _distance(layer: Any, x: Any) -> dict[str, float]:
     """How far running statistics are from those of this batch: means in units of σ, variances as a ratio."""
     axes = tuple(a for a in range(x.ndim) if a != 1)
-    mean, variance = x.mean(axis=axes), x.var(axis=axes)
-    away = abs(layer.running_mean.data - mean) / namespace(x).sqrt(variance + layer.eps)
+    xp = namespace(x)
+    mean, variance = to_numpy(xp.mean(x, axis=axes)), to_numpy(xp.var(x, axis=axes))
+    away = abs(layer.running_mean.numpy() - mean) / np.sqrt(variance + layer.eps)
     return {"running mean off by": float(away.mean()),
-            "running var ratio": float((layer.running_var.data / (variance + layer.eps)).mean())}
+            "running var ratio": float((layer.running_var.numpy() / (variance + layer.eps)).mean())}
 
 
 def watch_charts(arrays: dict[str, np.ndarray], label: str = "") -> list[Chart]:

@@ -22,6 +22,7 @@ def ran(monkeypatch):
     """The names of the compiled loops that were asked for in this test, and whether each was the parallel one."""
     pytest.importorskip("numba")
     from minigrad.kernels.compiled import loading, normalization
+    from minigrad.ops import normalization as operations
 
     names, made = [], loading.loops
 
@@ -30,6 +31,9 @@ def ran(monkeypatch):
         return made(file, name, parallel, *more)
 
     monkeypatch.setattr(loading, "loops", loops)
-    normalization._plan.cache_clear()  # plans remember their loops
+    remembering = normalization._plan, operations._batch_norm, operations._layer_norm  # plans with their loops
+    for cached in remembering:
+        cached.cache_clear()
     yield names
-    normalization._plan.cache_clear()
+    for cached in remembering:
+        cached.cache_clear()

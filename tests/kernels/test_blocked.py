@@ -5,11 +5,13 @@ import pytest
 from kernels_and_texts import derivatives
 from normalization_kernels import BATCH, close, draw, run
 
-from minigrad import kernels, ops
+import minigrad.functional as F
+from minigrad import Tensor, grad, kernels, ops
 from minigrad.kernels import blocked
 from minigrad.ops.activation import ReLU, Sigmoid
 from minigrad.ops.matmul import Linear
 from minigrad.ops.normalization_texts import BatchNorm
+from minigrad.ops.pooling import MaxPool, Scatter
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +23,11 @@ def numpy_tier():
 
 @pytest.fixture(params=[1, 3], ids=["serial", "three threads"])
 def threads(request, monkeypatch):
-    """Channels shared out whatever the size, in small pieces."""
-    monkeypatch.setattr(blocked.normalization, "get_num_threads", lambda: request.param)
-    monkeypatch.setattr(blocked.normalization, "PARALLEL_FROM", 0)
+    """Channels or images shared out whatever the size, in small pieces."""
+    monkeypatch.setattr(blocked.slabs, "get_num_threads", lambda: request.param)
+    monkeypatch.setattr(blocked.slabs, "PARALLEL_FROM", 0)
     monkeypatch.setattr(blocked.normalization, "PIECE", 1 << 10)
+    monkeypatch.setattr(blocked.pooling, "PIECE", 1 << 8)
 
 
 def against_text(function, arrays, tolerance, dtype=np.float32, **options):
@@ -213,3 +216,43 @@ def test_batch_norm_in_other_layouts_and_dtypes(layout, dtype, tolerance, thread
     arrays = draw((6, 4, 3, 5), 4)
     against_text(ops.batch_norm, arrays, tolerance * 2, dtype, layout=layout)
     against_text(ops.batch_norm, arrays, tolerance * 2, dtype, upstream=layout)
+
+
+# ------------------------------------------------------------------ pooling
+
+POOLINGS = [{"kernel_size": 2}, {"kernel_size": (3, 2), "stride": (1, 2)}, {"kernel_size": 2, "stride": 3},
+            {"kernel_size": 2, "dilation": 2, "stride": 1}, {"kernel_size": 2, "dilation": 2, "stride": 3}]
+
+
+def pooled(x, **options):
+    """The largest elements, their places, and the gradient of an upstream with an infinity in it."""
+    t = Tensor(x, requires_grad=True)
+    y, places = F.max_pool2d(t, return_indices=True, **options)
+    g = np.random.default_rng(1).standard_normal(y.shape).astype(x.dtype)
+    g[0, 0, 0, 0] = np.inf
+    return y.numpy(), places.numpy(), grad(y, [t], Tensor(g))[0].numpy()
+
+
+@pytest.mark.parametrize("options", POOLINGS, ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.usefixtures("threads")
+def test_max_pooling(options, dtype):
+    x = np.random.default_rng(0).integers(-3, 4, (5, 3, 9, 8)).astype(dtype)  # many ties
+    x[0, 0, 4, 3], x[1, 1, 2, 2], x[2, 0, 0, 0] = np.nan, -np.inf, np.inf
+    with kernels.disabled():
+        wanted = pooled(x, **options)
+    for got, expected in zip(pooled(x, **options), wanted):
+        assert got.dtype == expected.dtype
+        assert np.array_equal(got, expected, equal_nan=True)
+
+
+def test_pooling_declines():
+    x, which = np.ones((2, 3, 4, 4), np.float32), np.zeros((2, 3, 2, 2), np.int32)
+    plain = ((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1), (2, 2))
+    padded = ((2, 2), (2, 2), ((1, 1), (0, 0)), (1, 1), (3, 2))
+    overlapping = ((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), (3, 3))
+    assert blocked.pooling.forward(MaxPool(*plain), x) is not NotImplemented
+    assert blocked.pooling.scatter(Scatter(*plain, (4, 4)), x[:, :, :2, :2], which) is not NotImplemented
+    assert blocked.pooling.forward(MaxPool(*padded), x) is NotImplemented
+    assert blocked.pooling.forward(MaxPool(*plain), x.astype(np.float16)) is NotImplemented
+    assert blocked.pooling.scatter(Scatter(*overlapping, (4, 4)), x[:, :, :3, :3], which) is NotImplemented

@@ -19,7 +19,7 @@ def forward(op: Any, mean: Any, variance: Any, batch_mean: Any, batch_variance: 
     if op.bessel.__class__ is not float:
         return NotImplemented
     for a in (mean, variance, batch_mean, batch_variance):
-        if a.dtype != FLOAT or not a.flags.c_contiguous or a.ndim != 1:
+        if a.dtype is not FLOAT or not a.flags.c_contiguous or a.ndim != 1:
             return NotImplemented
     moved, spread = np.empty(mean.shape, FLOAT), np.empty(mean.shape, FLOAT)
     run = loading.loops("loops", "averaged", False)

@@ -29,6 +29,7 @@ KEPT = 256
 class Plan(NamedTuple):
     """How loops see an input.
 
+    given : the input's shape, and the settings of this file, for which the plan holds
     loops : forward and backward
     shape : the shape that they see
     statistics : the shape of mean, variance and inverse root together
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
     channels : whether sets are channels, whose loops know activations
     """
 
+    given: tuple[Any, ...]
     loops: tuple[Any, Any]
     shape: tuple[int, ...]
     statistics: tuple[int, ...]
@@ -47,8 +49,17 @@ class Plan(NamedTuple):
     channels: bool
 
 
+def _planned(op: Any, x: Any) -> Plan:
+    """The plan for a call. It stays with the operation, which for most of the family is the same in the next call."""
+    given = x.shape, loading.PARALLEL_FROM, STRIP
+    plan = op._plan
+    if plan is None or plan.given != given:
+        plan = op._plan = _plan(op.__class__, op.axes, getattr(op, "activation", ""), *given)
+    return plan  # type: ignore[no-any-return]
+
+
 @functools.lru_cache(KEPT)
-def _plan(cls: type, axes: tuple[int, ...], shape: tuple[int, ...], activation: str, limit: int, strip: int) -> Plan:
+def _plan(cls: type, axes: tuple[int, ...], activation: str, shape: tuple[int, ...], limit: int, strip: int) -> Plan:
     """The plan for an operation on an input of a shape."""
     size = math.prod(shape)
     statistics = (3, *(1 if a in axes else n for a, n in enumerate(shape)))
@@ -75,8 +86,8 @@ def _plan(cls: type, axes: tuple[int, ...], shape: tuple[int, ...], activation: 
             parameters = size // sets
             seen = (sets, parameters)
             more = (not issubclass(cls, RMSNorm),)
-    return Plan(loading.loops(file, name, parallel, *more), seen, statistics, sets, parameters, width,
-                file == "channels")
+    loops = loading.loops(file, name, parallel, *more)
+    return Plan((shape, limit, strip), loops, seen, statistics, sets, parameters, width, file == "channels")
 
 
 @functools.lru_cache(KEPT)
@@ -87,23 +98,24 @@ def _constant(length: int, number: float) -> np.ndarray:
     return array
 
 
+def _reads(a: Any) -> bool:
+    """Whether loops can read an array."""
+    dtype = a.dtype
+    return bool((dtype is FLOAT or dtype == FLOAT) and a.flags.c_contiguous)
+
+
 def _parameter(a: Any, length: int, absent: float) -> Any:
     """γ or β as a vector; None if the loops cannot read it."""
     if a is None:
         return _constant(length, absent)
-    if a.dtype != FLOAT or not a.flags.c_contiguous:
+    if not _reads(a):
         return None
     return a if a.ndim == 1 else a.reshape(-1)
 
 
-def _planned(op: Any, x: Any) -> Plan:
-    """The plan for a call."""
-    return _plan(op.__class__, op.axes, x.shape, getattr(op, "activation", ""), loading.PARALLEL_FROM, STRIP)
-
-
 def _forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
     """(y, statistics (3, …)); NotImplemented where no loops fit."""
-    if x.dtype != FLOAT or not x.flags.c_contiguous or x.size == 0:
+    if not _reads(x) or not x.size:
         return NotImplemented
     plan = _planned(op, x)
     w, b = _parameter(weight, plan.parameters, 1), _parameter(bias, plan.parameters, 0)
@@ -140,8 +152,8 @@ def rms_forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
 
 def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs: Any, gy: Any) -> Any:
     """(gx, gweight, gbias); NotImplemented where no loops fit. `y` is what a fused activation gave, else None."""
-    if (not needs[0] or x.dtype != FLOAT or gy.dtype != FLOAT or rstd.dtype != FLOAT
-            or not x.flags.c_contiguous or x.size == 0 or (y is not None and not y.flags.c_contiguous)):
+    if (not needs[0] or not _reads(x) or not x.size or rstd.dtype != FLOAT or gy.dtype != FLOAT
+            or (y is not None and not y.flags.c_contiguous)):
         return NotImplemented
     if not gy.flags.c_contiguous:  # such as one that was spread over places: copied sooner than by the text
         gy = np.ascontiguousarray(gy)
