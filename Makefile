@@ -14,6 +14,9 @@ VENV := .venv
 RUN := $(VENV)/$(BIN)
 PARITY := .venv-parity
 BENCH := .venv-bench
+CUDA := .venv-cuda
+# The compiler of CUDA sources and its headers, with no need for a GPU; nvcc serves where these cannot be installed.
+NVRTC := nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cuda-crt
 # What `make bench` measures too, each only if it can be installed here.
 PEERS := '$(TORCH)' jax mygrad autograd tinygrad
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -21,7 +24,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check parity bench profile gpu-check docs typings clean
+.PHONY: help demo test check parity bench profile cuda-check gpu-check docs typings clean
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +52,9 @@ bench: $(BENCH)/.installed ## measure the speed beside PyTorch and others, in an
 profile: $(VENV)/.dev ## show a trainer's time by operation; make profile ARGS="cnn --norm batch"
 	$(RUN)/minigrad profile $(or $(ARGS),mlp)
 
+cuda-check: $(CUDA)/.installed ## compile the CUDA sources for sm_90, without a GPU
+	$(CUDA)/$(BIN)/python tools/check_cuda.py $(ARGS)
+
 # Without a network: the interpreter it is run with has CuPy, NumPy, safetensors, pytest and setuptools already.
 gpu-check: ## test and measure on this machine's GPU, writing benchmarks/results/gpu-*
 	rm -rf build/gpu-check
@@ -63,7 +69,7 @@ typings: ## repair the links that type checkers follow
 	$(PYTHON) tools/link_typings.py
 
 clean: ## remove all that the other targets made
-	rm -rf $(VENV) $(PARITY) $(BENCH) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(PARITY) $(BENCH) $(CUDA) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call make-venv,FOLDER)
@@ -86,6 +92,9 @@ $(PARITY)/.made:
 $(BENCH)/.made:
 	$(call make-venv,$(BENCH))
 
+$(CUDA)/.made:
+	$(call make-venv,$(CUDA))
+
 $(VENV)/.core: $(VENV)/.made pyproject.toml
 	$(RUN)/python -m pip install $(PIP_FLAGS) -e '.[progress]'
 	@touch $@
@@ -106,4 +115,9 @@ $(BENCH)/.installed: $(BENCH)/.made pyproject.toml
 	$(BENCH)/$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[fast,onednn,plot]'
 	@for package in $(PEERS); do $(BENCH)/$(BIN)/python -m pip install $(PIP_FLAGS) "$$package" \
 	  || echo "make bench: $$package could not be installed and is left out" >&2; done
+	@touch $@
+
+$(CUDA)/.installed: $(CUDA)/.made pyproject.toml
+	$(CUDA)/$(BIN)/python -m pip install $(PIP_FLAGS) -e .
+	@$(CUDA)/$(BIN)/python -m pip install $(PIP_FLAGS) $(NVRTC) || echo "make cuda-check: NVRTC could not be installed" >&2
 	@touch $@

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from kernels_and_texts import compare
+from kernels_and_texts import compare, derivatives
 from optimizer_cases import SHAPES
 
 from minigrad import Parameter, Tensor, functional, kernels, ops
@@ -138,6 +138,41 @@ ELEMENTWISE = [
 ]
 
 CASES = [*POOLING, *CONVOLUTIONS, *ENTROPY, *ELEMENTWISE]
+
+
+# ------------------------------------------------------------------ numbers that are none
+
+def _scores():
+    x = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
+    x[0, 1], x[1, 2], x[2], x[3, 0], x[4] = np.nan, -np.inf, -np.inf, np.inf, 1e30
+    return x
+
+
+def _image():
+    x = np.random.default_rng(0).standard_normal((1, 2, 6, 6)).astype(np.float32)
+    x[0, 0, 2, 3], x[0, 1, :3], x[0, 0, 5, 5] = np.nan, -np.inf, np.inf
+    return x
+
+
+ONE_HOT = np.eye(5)[[0, 0, 1, 2, 3, 4]]
+#: Functions and inputs with NaN and infinities.
+SPECIAL = {
+    "cross_entropy": (lambda x: ops.cross_entropy(x, like(x, ONE_HOT), False), _scores),
+    "max_pool": (lambda x: functional.max_pool2d(x, 3, 2, 1), _image),
+    "avg_pool": (lambda x: functional.avg_pool2d(x, 3, 2, 1), _image),
+    "relu": (ops.relu, _scores), "sigmoid": (ops.sigmoid, _scores), "silu": (ops.silu, _scores),
+    "gelu": (ops.gelu, _scores), "gelu_tanh": (lambda x: ops.gelu(x, True), _scores),
+}
+
+
+def special(name, device="cuda"):
+    """Assert that kernels give NaN and infinities where the text in float32 on the CPU does."""
+    function, draw = SPECIAL[name]
+    got = derivatives(function, [draw()], device=device)
+    with kernels.disabled(), np.errstate(all="ignore"):
+        wanted = derivatives(function, [draw()])
+    for a, b in zip(got, wanted):
+        assert np.allclose(a, b, 1e-5, 1e-6, equal_nan=True)
 
 
 # ------------------------------------------------------------------ optimizers

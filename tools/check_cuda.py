@@ -28,18 +28,6 @@ _REGISTERS = re.compile(r"Used (\d+) registers")
 _SPILLED = re.compile(r"(\d+) bytes spill stores")
 
 
-def combinations(everything):
-    """Every (source, macros), each once; of a module with very many, some unless `everything` is asked for."""
-    seen = set()
-    for module in vars(cuda).values():
-        some = getattr(module, "combinations", tuple)
-        for file, macros in (getattr(module, "every_combination", some) if everything else some)():
-            key = file, *sorted(macros.items())
-            if key not in seen:
-                seen.add(key)
-                yield file, macros
-
-
 # ------------------------------------------------------------------ NVRTC
 
 
@@ -111,7 +99,7 @@ def main():
     print(f"compiling for {ARCHITECTURE} by {'NVRTC' if nvrtc() else 'nvcc'}")
     start, failures = time.perf_counter(), 0
     with ProcessPoolExecutor(given.jobs) as pool:
-        results = sorted(pool.map(compiled, combinations(given.all)), key=lambda result: result[0])
+        results = sorted(pool.map(compiled, cuda.combinations(given.all)), key=lambda result: result[0])
     for file, group in itertools.groupby(results, key=lambda result: result[0]):
         members = list(group)
         for _, macros, works, log in members:
@@ -120,8 +108,8 @@ def main():
                 print(f"FAILED: {file}.cu with {macros}\n{log}")
         logs = "\n".join(log for *_, log in members)
         registers, spilled = ([int(n) for n in pattern.findall(logs)] for pattern in (_REGISTERS, _SPILLED))
-        print(f"{file}.cu: {len(members)} sets of macros, {len(registers)} kernels, at most {max(registers, default=0)} "
-              f"registers and {max(spilled, default=0)} bytes spilled")
+        print(f"{file}.cu: {len(members)} sets of macros, {len(registers)} kernels, at most "
+              f"{max(registers, default=0)} registers and {max(spilled, default=0)} bytes spilled")
     print(f"{len(results) - failures} of {len(results)} compiled in {time.perf_counter() - start:.0f} s")
     return 1 if failures else 0
 

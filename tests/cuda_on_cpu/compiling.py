@@ -27,7 +27,6 @@ PTX = {
     "barrier.cluster.wait.acquire.aligned;": "cuda_on_cpu::cluster_wait();",
     "mapa.shared::cluster.u32 %0, %1, %2;": "%0 = cuda_on_cpu::mapped(%1, %2);",
     "ld.shared::cluster.f64 %0, [%1];": "%0 = *(const double *)cuda_on_cpu::shared_pointer(%1);",
-    "ld.shared::cluster.f32 %0, [%1];": "%0 = *(const float *)cuda_on_cpu::shared_pointer(%1);",
 }
 
 _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void(?P<attributes>[^{;"]*?)\b(?P<name>\w+)\s*'

@@ -19,18 +19,43 @@ extern "C" __global__ void half_of_them_wait(float *y) {
     y[threadIdx.x] = 1;
 }
 extern "C" __global__ void one_too_far(float *y, int n) { if (threadIdx.x <= n) y[threadIdx.x] = 1; }
-extern "C" __global__ void __cluster_dims__(4, 1, 1) ranks(const int *x, int *y) {
-    extern __shared__ int mine[];
+extern "C" __global__ void __cluster_dims__(4, 1, 1) ranks(const double *x, double *y) {
+    extern __shared__ double mine[];
     if (threadIdx.x == 0) mine[0] = x[blockIdx.x];
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
     if (threadIdx.x == 0) {
-        int sum = 0;
-        for (int r = 0; r < 4; r++) sum += *cuda_on_cpu::remote(mine, r);
+        double sum = 0, value;
+        unsigned here = (unsigned)__cvta_generic_to_shared(mine), there;
+        for (int r = 0; r < 4; r++) {
+            asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(r));
+            asm volatile("ld.shared::cluster.f64 %0, [%1];" : "=d"(value) : "r"(there) : "memory");
+            sum += value;
+        }
         y[blockIdx.x] = sum;
     }
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+extern "C" __global__ void halves(const float *x, __half *h, __nv_bfloat16 *b, float *from_h, float *from_b) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    h[i] = __float2half_rn(x[i]);
+    b[i] = __float2bfloat16_rn(x[i]);
+    from_h[i] = __half2float(h[i]);
+    from_b[i] = __bfloat162float(b[i]);
+}
 """
+
+
+def test_half_precision_is_rounded_as_by_numpy(cupy):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    every = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = np.concatenate([every, every * np.float32(1.0003), np.random.default_rng(0).integers(
+            0, 2**32, 65536, dtype=np.uint32).view(np.float32)])
+        wanted = x.astype(np.float16), x.astype(ml_dtypes.bfloat16)
+    got = [cupy.empty(x.size, dtype) for dtype in (np.float16, ml_dtypes.bfloat16, np.float32, np.float32)]
+    cupy.RawModule(code=SOURCE).get_function("halves")((x.size // 256,), (256,), (cupy.asarray(x), *got))
+    for a, b in zip(got, [*wanted, *[w.astype(np.float32) for w in wanted]]):
+        assert np.array_equal(a.get(), b, equal_nan=True)
 
 
 def test_threads_share_memory_and_shuffle(cupy):
@@ -45,9 +70,9 @@ def test_threads_share_memory_and_shuffle(cupy):
 
 
 def test_blocks_of_a_cluster_read_from_each_other(cupy):
-    x = np.arange(8, dtype=np.int32)
-    y = cupy.empty(8, np.int32)
-    cupy.RawModule(code=SOURCE).get_function("ranks")((8,), (64,), (cupy.asarray(x), y), shared_mem=4)
+    x = np.arange(8.0)
+    y = cupy.empty(8)
+    cupy.RawModule(code=SOURCE).get_function("ranks")((8,), (64,), (cupy.asarray(x), y), shared_mem=8)
     assert y.get().tolist() == [6] * 4 + [22] * 4
 
 
@@ -58,7 +83,7 @@ def test_blocks_of_a_cluster_read_from_each_other(cupy):
     ("one_too_far", 64, lambda c: (c.empty(8, np.float16), np.int32(1)), "argument 1: other elements"),
     ("one_too_far", 64, lambda c: (c.empty(8, np.float32),), "1 arguments for 2 parameters"),
     ("reversed_sums", 256, lambda c: (*[c.empty(8, np.float32)] * 2, np.int32(1)), "blocks of 256 threads"),
-    ("ranks", 32, lambda c: (*[c.empty(8, np.int32)] * 2,), "multiples of 4 blocks"),
+    ("ranks", 32, lambda c: (*[c.empty(8)] * 2,), "multiples of 4 blocks"),
 ])
 def test_mistakes_are_found(cupy, name, block, arguments, message):
     with pytest.raises(RuntimeError, match=message):

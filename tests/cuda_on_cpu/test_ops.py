@@ -1,8 +1,13 @@
 """Kernels of operations, run on the CPU, against the operations' texts in float64."""
 
+import numpy as np
 import pytest
-from cuda_cases import CASES, check, dtypes
+from cuda_cases import CASES, CONVOLUTIONS, ENTROPY, POOLING, SPECIAL, check, dtypes, special
 from cuda_on_cpu.arrays import Function
+from kernels_and_texts import compare, derivatives
+
+from minigrad import Tensor, functional, ops
+from minigrad.kernels.cuda import convolution
 
 
 @pytest.mark.parametrize("dtype", dtypes().values(), ids=str)
@@ -11,3 +16,47 @@ def test_values_and_gradients(cupy, case, dtype):
     before = len(Function.launched)
     check(case, dtype)
     assert case.kernels <= set(Function.launched[before:])
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS[:5], ids=lambda case: case.name)
+def test_columns_of_one_image_at_a_time(cupy, monkeypatch, case):
+    monkeypatch.setattr(convolution, "COLUMNS", 1)
+    before = len(Function.launched)
+    check(case, np.dtype(np.float32))
+    assert Function.launched[before:].count("im2col") == case.shapes[0][0] * (5 if case.order == 2 else 2)
+
+
+@pytest.mark.parametrize("case", [*ENTROPY, *POOLING[:6]], ids=lambda case: case.name)
+def test_the_order_of_threads_does_not_matter(cupy, case):
+    """Threads run in the opposite order in every second launch: what they race for would differ."""
+    arrays = [a.astype(np.float32) for a in case.arrays()]
+    one = derivatives(case.function, arrays, device="cuda")
+    Function.launched.append("")
+    for a, b in zip(one, derivatives(case.function, arrays, device="cuda")):
+        assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_infinite_and_undefined_numbers(cupy, name):
+    special(name)
+
+
+#: What the kernels decline, and those that may run all the same.
+DECLINED = {
+    "float64": (lambda x: functional.conv2d(functional.max_pool2d(ops.gelu(x), 2), x[:, :, :3, :3]), np.float64, []),
+    "a view": (lambda x: ops.sigmoid(x[:, ::2]), np.float32, ["sigmoid_backward"]),
+    "another order": (lambda x: functional.avg_pool2d(x.swapaxes(1, 3), 2), np.float32, ["spread"]),
+    "four axes": (lambda x: ops.max_pool(ops.reshape(x, (1, 4, 6, 6, 6, 1)), *[(2, 2, 2, 1)] * 2, (0,) * 4, (1,) * 4),
+                  np.float32, []),
+    "a target with a gradient": (lambda x: ops.cross_entropy(x, x, True), np.float32, ["columns_forward", "total"]),
+    "a mask to broadcast": (lambda x: ops.dropout(x, Tensor(MASK, device=x.device), 0.5), np.float32, []),
+}
+MASK = np.random.default_rng(1).random((1, 6, 6, 6)) > 0.5
+
+
+@pytest.mark.parametrize("name", DECLINED)
+def test_calls_that_are_declined(cupy, name):
+    function, dtype, launched = DECLINED[name]
+    before = len(Function.launched)
+    compare(function, [np.random.default_rng(0).standard_normal((4, 6, 6, 6))], 1e-5, dtype, "cuda")
+    assert Function.launched[before:] == launched

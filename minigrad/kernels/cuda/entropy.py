@@ -12,8 +12,8 @@ from minigrad.kernels.cuda.launch import (
     NULL,
     THREADS,
     blocks,
-    element_macros,
     element_combinations,
+    element_macros,
     kernel,
     takes,
 )

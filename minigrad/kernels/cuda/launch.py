@@ -24,13 +24,15 @@ ELEMENTS = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16"
 
 @functools.cache
 def source(name: str) -> str:
-    """The text of one of the .cu files beside this one, with the .cuh files beside it where it includes them."""
+    """The text of one of the .cu files beside this one, with the headers from here that it includes in their places."""
+    return _text(f"{name}.cu")
+
+
+def _text(file: str) -> str:
     from importlib import resources  # not needed for an import of minigrad
 
-    def text(file: str) -> str:
-        return resources.files("minigrad.kernels.cuda").joinpath(file).read_text(encoding="utf-8")
-
-    return re.sub(r'#include "(\w+\.cuh)"', lambda found: text(found[1]), text(f"{name}.cu"))
+    text = resources.files("minigrad.kernels.cuda").joinpath(file).read_text(encoding="utf-8")
+    return re.sub(r'^#include "(\w+\.cuh)"$', lambda found: _text(found[1]), text, flags=re.MULTILINE)
 
 
 def options(file: str, macros: dict[str, Any]) -> tuple[str, ...]:

@@ -9,24 +9,9 @@
 // Sums are of d = x - s, s being the first element of the set: exact for constant sets, and without cancellation at
 // large means. A thread sums its own few elements in float and hands on doubles, in which nothing cancels or overflows.
 
-#if HALF
-#include <cuda_fp16.h>
-#include <cuda_bf16.h>
-#endif
-
-typedef long long index_t;
-typedef ELEMENT T;
+#include "elements.cuh"
 
 struct alignas(sizeof(T) * VEC) Pack { T v[VEC]; };
-
-__device__ __forceinline__ float to_float(float x) { return x; }
-__device__ __forceinline__ void from_float(float x, float &y) { y = x; }
-#if HALF
-__device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
-__device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ __forceinline__ void from_float(float x, __half &y) { y = __float2half_rn(x); }
-__device__ __forceinline__ void from_float(float x, __nv_bfloat16 &y) { y = __float2bfloat16_rn(x); }
-#endif
 
 // The float parameters that belong to a pack.
 struct alignas(VEC >= 4 ? 16 : 4 * VEC) Floats { float v[VEC]; };

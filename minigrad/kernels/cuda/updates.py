@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.kernels.cuda.launch import ELEMENTS, NULL, THREADS, element_macros, element_combinations, kernel
+from minigrad.kernels.cuda.launch import ELEMENTS, NULL, THREADS, element_combinations, element_macros, kernel
 
 __all__ = ["fit", "run", "combinations"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.kernels.cuda.launch import THREADS, blocks, element_macros, element_combinations, kernel
+from minigrad.kernels.cuda.launch import THREADS, blocks, element_combinations, element_macros, kernel
 
 __all__ = ["described", "run", "combinations"]
 

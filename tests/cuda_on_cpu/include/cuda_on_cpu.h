@@ -313,14 +313,6 @@ template <class T> T shuffle(unsigned mask, T x, int from, const char *where) {
     return x;
 }
 
-inline unsigned ballot(unsigned mask, bool x) {
-    const uint64_t *said = exchange(mask, x, "a vote");
-    unsigned all = 0;
-    for (int k = 0; k < WARP; k++)
-        if (mask >> k & 1 && said[k] == 1) all |= 1u << k;
-    return all;
-}
-
 // ------------------------------------------------------------------ shared memory and clusters
 
 inline uint32_t shared_address(const void *p) { return (uint32_t)((const char *)p - block->shared) & 0xFFFFFF; }
@@ -337,8 +329,6 @@ inline void cluster_arrive() {
 inline void cluster_wait() {
     wait_while(block->cluster_turn, block->current->cluster_seen, "a cluster's barrier");
 }
-
-template <class T> T *remote(T *local, unsigned rank) { return (T *)shared_pointer(mapped(shared_address(local), rank)); }
 
 }  // namespace cuda_on_cpu
 
