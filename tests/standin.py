@@ -14,6 +14,7 @@ Sums and products of matrices are taken in another order than NumPy takes them: 
 
 import contextlib
 import functools
+import json
 import operator
 import sys
 import types
@@ -144,6 +145,10 @@ class ndarray:
         global reads  # noqa: PLW0603 - one count for the process
         reads += 1
         return self.strict._array.copy()
+
+    def set(self, array, stream=None):
+        """Take over the elements of an array of the host."""
+        self.strict._array[...] = array
 
     def _refuse(self, *args, **kwargs):
         raise TypeError("a hidden copy to the host: an array of the device was asked for its value")
@@ -288,11 +293,27 @@ def __getattr__(name):
 # ------------------------------------------------------------------ the module
 
 
+class _State:
+    """Where a generator stands, as bytes on the device."""
+
+    shape, dtype = (512,), np.dtype(np.uint8)
+
+    def __init__(self, host):
+        self.host = host
+
+    def get(self):
+        return np.frombuffer(json.dumps(self.host.bit_generator.state).encode().ljust(512), np.uint8).copy()
+
+    def set(self, array):
+        self.host.bit_generator.state = json.loads(array.tobytes().decode())
+
+
 class _Generator:
     """CuPy's generator of random numbers: fewer distributions than NumPy's."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, size=0):
         self.host = np.random.default_rng([seed, 1])  # other numbers than those of the CPU
+        self.bit_generator = types.SimpleNamespace(_state=_State(self.host))
 
     def _draw(self, name, *args, **kwargs):
         return device(getattr(self.host, name)(*args, **kwargs))
@@ -320,17 +341,41 @@ class _Device(contextlib.nullcontext):
         """Everything is done at once."""
 
 
+class _Stream:
+    """Work in its order; all of it is done at once. Of an event it is enough that it can be waited for."""
+
+    def __init__(self, non_blocking=False):
+        self.non_blocking = non_blocking
+
+    def record(self, event=None):
+        return self
+
+    def wait_event(self, event):
+        assert isinstance(event, _Stream)
+
+    def synchronize(self):
+        """Nothing is left to wait for."""
+
+
 def cupy():
     """The module that stands for CuPy."""
     module = types.ModuleType("cupy")
-    stream = types.SimpleNamespace(synchronize=lambda: None)
-    module.ndarray, module.asarray = ndarray, asarray
+    stream = _Stream()
+    module.ndarray, module.asarray, module.empty = ndarray, asarray, _function("empty")
     module.__version__ = f"array-api-strict {strict.__version__}"
-    module.cuda = types.SimpleNamespace(Device=_Device, is_available=lambda: True, get_current_stream=lambda: stream)
+    module.cuda = types.SimpleNamespace(Device=_Device, Stream=_Stream, is_available=lambda: True,
+                                        get_current_stream=lambda: stream)
     module.cuda.runtime = types.SimpleNamespace(
         CUDARuntimeError=type("CUDARuntimeError", (RuntimeError,), {}), getDevice=lambda: 0, getDeviceCount=lambda: 1,
         getDeviceProperties=lambda index: {"name": b"a stand-in"})
-    module.random = types.SimpleNamespace(default_rng=_Generator)
+    module.random = types.SimpleNamespace(default_rng=_Generator, Generator=lambda bits: bits, XORWOW=_Generator)
+    return module
+
+
+def cupyx():
+    """The module that stands for CuPy's companion."""
+    module = types.ModuleType("cupyx")
+    module.empty_pinned = np.empty
     return module
 
 
@@ -340,15 +385,16 @@ def playing():
     import minigrad
     from minigrad import backend, kernels
 
-    before = sys.modules.get("cupy")
+    before = {name: sys.modules.get(name) for name in ("cupy", "cupyx")}
     names = mock.patch.object(backend, "_names_of", return_value=sys.modules[__name__])
-    sys.modules["cupy"] = cupy()
+    sys.modules.update(cupy=cupy(), cupyx=cupyx())
     try:
         with names, kernels.disabled():
             yield
     finally:
         minigrad.manual_seed(0)  # lets go of the streams of the device
         used.clear()
-        del sys.modules["cupy"]
-        if before is not None:
-            sys.modules["cupy"] = before
+        for name, module in before.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module
