@@ -147,7 +147,8 @@ def as_device(spec: str | Device) -> Device:
     problem = cuda_problem()
     if problem:
         raise DeviceError("device", got=repr(spec), wanted="a machine where CUDA works", hint=problem)
-    index, count = int(found[1] or 0), _gpus()
+    index = int(found[1] or 0)
+    count = _gpus() if index else 1
     if index >= count:
         raise DeviceError("device", got=repr(spec), wanted=f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0",
                           hint=f"There {'is' if count == 1 else 'are'} {count} here")
