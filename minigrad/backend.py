@@ -231,8 +231,8 @@ def astype(array: Array, dtype: Any) -> Array:
 
 
 def copied(array: Array, order: Literal["C", "K"] = "C") -> Array:
-    """A copy of the array in memory of its own; of NumPy's, in this order."""
-    return array.copy(order) if isinstance(array, ndarray) else namespace(array).asarray(array, copy=True)
+    """A copy of the array in memory of its own, in this order."""
+    return array.copy(order)
 
 
 def is_floating(dtype: Any) -> bool:

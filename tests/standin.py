@@ -146,6 +146,9 @@ class ndarray:
         reads += 1
         return self.strict._array.copy()
 
+    def copy(self, order="C"):
+        return device(self.strict._array.copy(order))
+
     def set(self, array, stream=None):
         """Take over the elements of an array of the host."""
         self.strict._array[...] = array
