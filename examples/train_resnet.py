@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterator
 
 import minigrad
-import minigrad.functional as F
 from minigrad import Tensor, layers
 from minigrad.data import Dataset, Normalize, RandomCrop, RandomFlip, Transformed
 from minigrad.data.transforms import Transform
@@ -40,7 +39,7 @@ class Block(layers.Module):
         shape = (after, small, small)
         self.first = layers.Sequential(layers.Conv2d(before, after, 3, stride=stride, padding=1, bias=bias,
                                                      generator=next(draws)),
-                                       *normalization(norm, shape))
+                                       *normalization(norm, shape), layers.ReLU())
         self.second = layers.Sequential(layers.Conv2d(after, after, 3, padding=1, bias=bias, generator=next(draws)),
                                         *normalization(norm, shape))
         self.shortcut = layers.Sequential()
@@ -53,7 +52,7 @@ class Block(layers.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Two convolutions around which the input goes."""
-        y: Tensor = F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
+        y: Tensor = self.second(self.first(x), residual=self.shortcut(x), activation="relu")
         return y
 
 

@@ -320,7 +320,7 @@ class BatchNorm(Tracked):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias, nonfinite,
                          debias)
 
-    def forward(self, x: Any, mask: Any = None, activation: str | None = None) -> Any:
+    def forward(self, x: Any, mask: Any = None, activation: str | None = None, residual: Any = None) -> Any:
         """Normalize `x`; in training, update the running statistics afterwards.
 
         Parameters
@@ -330,14 +330,17 @@ class BatchNorm(Tracked):
             Which elements count: the others (padding) stay out of all statistics, give 0 and receive no gradient.
         activation : "relu" or "sigmoid", optional
             Applied to the result; in training, by the same operation. Not with a mask.
+        residual : shape of x, optional
+            Added before the activation; in training, by the same operation where there is one. Not with a mask.
         """
         self._check_shape("forward", x.shape)
         if mask is not None:
             mask = beside(mask, x)
         if self.uses_running_stats:
             return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps,
-                                            mask, activation)
-        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation, values=True)
+                                            mask, activation, residual)
+        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation, residual,
+                                              values=True)
         if self.training and self.running_mean is not None and not current().recomputing:
             shape = x.shape
             if math.prod(shape):  # an empty batch says nothing

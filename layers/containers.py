@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from minigrad import ops
 from minigrad.backend import device_of, is_array
-from minigrad.errors import DtypeError
+from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.kernels import served
 from minigrad.layers.activation import ReLU, Sigmoid
 from minigrad.layers.batch_norm import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
 from minigrad.layers.module import MODULE, Module
 from minigrad.modes import current
-from minigrad.op import value
-from minigrad.ops.normalization_texts import ActivatedBatchNorm
+from minigrad.op import Op, value
+from minigrad.ops.normalization_texts import ActivatedBatchNorm, ResidualBatchNorm
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in the standard library from Python 3.11 on
@@ -148,23 +148,46 @@ class Sequential(_Numbered):
         else:
             self.extend(modules)
 
-    def forward(self, x: Any) -> Any:
-        """Pass `x` through all modules. In training, BatchNorm and an activation after it run as one operation where a
-        kernel for that serves, and nobody looks on: neither hooks nor observers.
+    def forward(self, x: Any, *, residual: Any = None, activation: str | None = None) -> Any:
+        """Pass `x` through all modules, and what they give, plus `residual`, through an activation, as far as given.
+
+        In training, BatchNorm, the sum behind it and the activation behind that run as one operation where a kernel for
+        it serves, and nobody looks on: neither hooks nor observers.
+
+        Parameters
+        ----------
+        x : what the first module takes
+        residual : of the shape that the last module gives, optional
+            For residual blocks: ``relu(body(x) + x)`` is ``body(x, residual=x, activation="relu")``.
+        activation : "relu" or "sigmoid", optional
+
+        Raises
+        ------
+        ArgumentError
+            The activation is another.
+        ShapeError
+            The residual has another shape.
         """
+        if activation is not None and activation not in _FUNCTIONS:
+            raise ArgumentError("Sequential", got=f"activation={activation!r}",
+                                wanted=f"one of {', '.join(_FUNCTIONS)}")
         modules = iter(self)
         module = next(modules, None)
-        fusing = module is not None and _may_fuse(x)
+        fusing = module is not None and _may_fuse(x, ActivatedBatchNorm)
         while module is not None:
             following = next(modules, None)
-            activation = _activation_after(module, following) if fusing else None
-            if activation is not None:
-                x = module(x, activation=activation)
+            if following is None and residual is not None and activation and _absorbs(module) and _may_fuse(
+                x, ResidualBatchNorm
+            ):
+                return module(x, activation=activation, residual=residual)
+            joined = _activation_after(module, following) if fusing else None
+            if joined is not None:
+                x = module(x, activation=joined)
                 following = next(modules, None)
             else:
                 x = module(x)
             module = following
-        return x
+        return _followed(x, residual, activation)
 
     def _name_in_part(self, place: int, name: str) -> str:
         return name
@@ -172,20 +195,34 @@ class Sequential(_Numbered):
 
 _BATCH_NORMS = frozenset((BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d))
 _ACTIVATIONS = {ReLU: "relu", Sigmoid: "sigmoid"}
+_FUNCTIONS = {"relu": ops.relu, "sigmoid": ops.sigmoid}
 
 
-def _may_fuse(x: Any) -> bool:
-    """Whether nobody looks on, and a kernel serves BatchNorm with an activation where x is."""
+def _followed(y: Any, residual: Any, activation: str | None) -> Any:
+    """a(y + residual), as far as the two are given."""
+    if residual is not None:
+        if tuple(residual.shape) != tuple(y.shape):
+            raise ShapeError("Sequential", got=f"residual of shape {tuple(residual.shape)}",
+                             wanted=f"{tuple(y.shape)}, the shape of what the last module gives")
+        y = y + residual
+    return y if activation is None else _FUNCTIONS[activation](y)
+
+
+def _may_fuse(x: Any, op: type[Op]) -> bool:
+    """Whether nobody looks on, and a kernel serves an operation where x is."""
     x = value(x)
-    return (is_array(x) and not current().observers
-            and served(ActivatedBatchNorm, "forward", device_of(x).type))
+    return is_array(x) and not current().observers and served(op, "forward", device_of(x).type)
+
+
+def _absorbs(module: Module) -> bool:
+    """Whether a module is a BatchNorm in training that can apply what follows it: without hooks."""
+    return (module.__class__ in _BATCH_NORMS and not module.uses_running_stats and not module._hooks
+            and not module._pre_hooks)
 
 
 def _activation_after(module: Module, following: Module | None) -> str | None:
-    """The activation that `following` is, if `module` is a BatchNorm in training that can apply it: without hooks."""
-    if module.__class__ not in _BATCH_NORMS or module.uses_running_stats:
-        return None
-    if following is None or module._hooks or module._pre_hooks or following._hooks or following._pre_hooks:
+    """The activation that `following` is, if `module` can apply it, and `following` has no hooks."""
+    if following is None or following._hooks or following._pre_hooks or not _absorbs(module):
         return None
     return _ACTIVATIONS.get(following.__class__)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from minigrad.backend import Array, device_of, is_array, namespace
 from minigrad.errors import ArgumentError, DeviceError, DtypeError, GraphError, ShapeError
+from minigrad.kernels.cuda import updates
 from minigrad.modes import KERNEL_TIERS, current, enable_grad
 from minigrad.optim import checkpoint
 from minigrad.optim.options import LABELS, Options, as_groups, as_parameters, described
@@ -113,7 +114,8 @@ class Optimizer(ABC):
 
         A subclass may have one, in `minigrad.kernels.compiled.updates`: a function of the parameter, the arrays of its
         state in the order of `arrays` (the parameter again for one that is absent), the gradient, all of them vectors
-        of float32 in the order of their memory, and the numbers. The outcome has to be that of `update`.
+        of float32 in the order of their memory, and the numbers. The outcome has to be that of `update`. On a GPU the
+        rule of that name in `minigrad.kernels.cuda.updates` is used, for all parameters that share numbers at once.
         """
         return None
 
@@ -198,6 +200,7 @@ class Optimizer(ABC):
             with enable_grad():
                 loss = closure()
         shared: dict[Any, tuple[Any, ...]] = {}
+        lists: dict[Any, tuple[Any, list[Any]]] = {}
         ready = self._ready()
         wrote(*[array for _, array, _, _ in ready])  # first: a write that is interrupted is a write
         for slot, array, gradient, settings in ready:
@@ -213,7 +216,13 @@ class Optimizer(ABC):
             if numbers is None:
                 numbers = shared[key] = _scalars(self.numbers(options, step, slot.first), slot.kind)
             slot.first = False
-            self._write(slot, gradient, options, numbers)
+            if slot.listed is not None and gradient.strides == slot.array.strides and current().kernels >= FUSED:
+                among = slot.loop, array.dtype, device_of(array), id(numbers)
+                lists.setdefault(among, (numbers, []))[1].append((array, slot.listed, gradient))
+            else:
+                self._write(slot, gradient, options, numbers)
+        for (loop, *_), (numbers, members) in lists.items():
+            updates.run(loop, members, numbers)
         return loss
 
     def _ready(self) -> list[tuple[Slot, Array, Array, _Settings]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from minigrad.backend import Array, accumulation_dtype, device_of, is_array, namespace, transfer
 from minigrad.kernels.compiled import loading
+from minigrad.kernels.cuda import updates
 
 __all__ = ["Block", "Scratch", "Slot", "flattened", "following", "laid_out", "zeros_like"]
 
@@ -81,12 +82,13 @@ class Slot:
     blocks : the pieces in which it is updated
     loop : the compiled loop that `fused` runs, with what it was compiled for
     fused : the update of all of it in one pass, from a gradient and numbers; None where there is none
+    listed : the arrays of its state, if one launch on a GPU may update it with others; else None
     kind : dtype and device of the numbers in the formula, as a key
     half : the update is computed in float32 and rounded once
     first : the state has served no update yet
     """
 
-    __slots__ = ("array", "settings", "state", "blocks", "loop", "fused", "kind", "half", "first")
+    __slots__ = ("array", "settings", "state", "blocks", "loop", "fused", "listed", "kind", "half", "first")
 
     def __init__(self, state: dict[str, Any] | None = None) -> None:
         self.array: Array = None
@@ -95,13 +97,14 @@ class Slot:
         self.blocks: tuple[Block, ...] = ()
         self.loop: Any = None
         self.fused: Callable[..., None] | None = None
+        self.listed: tuple[Array, ...] | None = None
         self.kind = ("", np.dtype(np.float32))
         self.half = False
         self.first = state is None
 
     def bind(self, array: Array, scratch: Scratch) -> None:
         """Cut blocks from the elements of the parameter and from its state, which follows to its dtype and device."""
-        self.array, self.loop, self.fused = array, None, None
+        self.array, self.loop, self.fused, self.listed = array, None, None, None
         self.state.update({name: following(held, array) for name, held in self.state.items() if is_array(held)})
         on_cpu = isinstance(array, np.ndarray)
         self.kind = ("cpu" if on_cpu else "gpu", accumulation_dtype(array.dtype))
@@ -110,10 +113,17 @@ class Slot:
         self.blocks = tuple([self._block(cut, scratch) for cut in cuts])
 
     def choose(self, loop: tuple[Any, ...] | None, names: tuple[str, ...]) -> None:
-        """Have `fused` run a loop of `minigrad.kernels.compiled.updates` on all of it, if that is possible."""
+        """Have `fused` run a loop of `minigrad.kernels.compiled.updates` on all of it, if that is possible.
+
+        On a GPU have it `listed` for `minigrad.kernels.cuda.updates`, which has rules of the same names.
+        """
         if loop == self.loop:
             return
-        self.loop, self.fused = loop, None
+        self.loop, self.fused, self.listed = loop, None, None
+        if loop is not None and not isinstance(self.array, np.ndarray):
+            states = tuple([self.state[name] for name in names if name in self.state])
+            self.listed = states if updates.fit(loop, self.array, states) else None
+            return
         arrays = [self.array, *(self.state.get(name, self.array) for name in names)]
         if loop is None or not loading.INSTALLED or not all(
                 isinstance(a, np.ndarray) and a.dtype == np.float32 and a.flags.forc and a.strides == self.array.strides

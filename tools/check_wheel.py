@@ -19,7 +19,7 @@ PLACES = {
     "optim": "minigrad/optim",
     "examples": "minigrad/examples",
 }
-SUFFIXES = {".py", ".typed", ".npz", ".txt", ".cu", ".css", ".html", ".js", ".json"}
+SUFFIXES = {".py", ".typed", ".npz", ".txt", ".cu", ".cuh", ".css", ".html", ".js", ".json"}
 
 
 def wanted() -> set[str]:

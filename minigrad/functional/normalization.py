@@ -13,7 +13,7 @@ __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_res
 
 def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None,
                training: bool = False, momentum: float | None = 0.1, eps: float = 1e-5, *, mask: Any = None,
-               activation: str | None = None) -> Any:
+               activation: str | None = None, residual: Any = None) -> Any:
     """Normalize each channel: by the statistics of this batch in training, by the running ones otherwise.
 
     Parameters
@@ -32,6 +32,8 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
         Which elements count: the others (padding) stay out of the statistics, give 0 and receive no gradient.
     activation : "relu" or "sigmoid", optional
         Applied to the result, in training by the same operation. Not with a mask.
+    residual : shape of the input, optional
+        Added before the activation, in training by the same operation where there is one. Not with a mask.
 
     Raises
     ------
@@ -42,11 +44,12 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
     """
     _fit("batch_norm", input, running_mean=running_mean, running_var=running_var)
     if training:
-        return ops.batch_norm(input, weight, bias, eps, mask, activation)[0]
+        return ops.batch_norm(input, weight, bias, eps, mask, activation, residual)[0]
     if running_mean is None or running_var is None:
         raise ArgumentError("batch_norm", got="training=False without running statistics",
                             wanted="running_mean and running_var, or training=True")
-    return ops.batch_norm_inference(input, running_mean, running_var, weight, bias, eps, mask, activation)
+    return ops.batch_norm_inference(input, running_mean, running_var, weight, bias, eps, mask, activation,
+                                    residual)
 
 
 def _fit(where: str, input: Any, **statistics: Any) -> None:

@@ -22,6 +22,7 @@ from minigrad.ops.normalization_texts import (
     InstanceNorm,
     LayerNorm,
     MaskedNorm,
+    ResidualBatchNorm,
     RMSNorm,
 )
 from minigrad.ops.shape import reshape
@@ -81,12 +82,17 @@ def _last_axes(where: str, x: Any, normalized_shape: int | Sequence[int]) -> tup
     return shape
 
 
-def _refuse_activation(activation: str | None, mask: Any) -> None:
-    """Refuse an activation that BatchNorm cannot apply, and any together with a mask."""
+def _refuse_activation(activation: str | None, mask: Any, x: Any = None, residual: Any = None) -> None:
+    """Refuse an activation that BatchNorm cannot apply, a residual of another shape, and both together with a mask."""
     if activation is not None and activation not in ACTIVATIONS:
         raise ArgumentError("batch_norm", got=f"activation={activation!r}", wanted=f"one of {', '.join(ACTIVATIONS)}")
     if activation is not None and mask is not None:
         raise ArgumentError("batch_norm", got=f"activation={activation!r} and a mask", wanted="one of the two")
+    if residual is not None and mask is not None:
+        raise ArgumentError("batch_norm", got="a residual and a mask", wanted="one of the two")
+    shape = tuple(getattr(residual, "shape", ()))
+    if residual is not None and shape != tuple(x.shape):
+        raise ShapeError("batch_norm", got=f"residual of shape {shape} for input {tuple(x.shape)}", wanted="one shape")
 
 
 def _mask(where: str, x: Any, mask: Any, without: tuple[int, ...]) -> Any:
@@ -132,7 +138,8 @@ def _refuse_single(where: str, x: Any, fewest: int) -> None:
 
 
 def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, mask: Any = None,
-               activation: str | None = None, values: bool = False) -> tuple[Any, Any, Any, Any]:
+               activation: str | None = None, residual: Any = None,
+               values: bool = False) -> tuple[Any, Any, Any, Any]:
     """Normalize each channel by the statistics of this batch. Pure: nothing is updated.
 
     Parameters
@@ -146,6 +153,8 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
         Which elements count: the others (padding) stay out of the statistics, give 0 and receive no gradient.
     activation : "relu" or "sigmoid", optional
         Applied to y by the same operation. Not with a mask.
+    residual : shape of x, optional
+        Added to y before the activation, and by the same operation where there is one. Not with a mask.
     values : bool
         Give mean, variance and rstd as plain arrays: for a caller that will not differentiate them.
 
@@ -164,11 +173,17 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
     """
     if mask is None:
         op = _batch_norm(x.shape, x.dtype, None if weight is None else weight.shape,
-                         None if bias is None else bias.shape, eps, activation)
-        return apply(op, x, weight, bias, first=values)  # type: ignore[no-any-return]
+                         None if bias is None else bias.shape, eps, activation, residual is not None)
+        if residual is None:
+            return apply(op, x, weight, bias, first=values)  # type: ignore[no-any-return]
+        _refuse_activation(activation, mask, x, residual)
+        if activation is not None:
+            return apply(op, x, weight, bias, residual, first=values)  # type: ignore[no-any-return]
+        y, mean, variance, rstd = apply(op, x, weight, bias, first=values)
+        return y + residual, mean, variance, rstd
     channels, shape = _channels("batch_norm", x)
     _check("batch_norm", x, (channels,), eps, weight=weight, bias=bias)
-    _refuse_activation(activation, mask)
+    _refuse_activation(activation, mask, x, residual)
     mask = _mask("batch_norm", x, mask, (1,))
     axes = (0, *range(2, x.ndim))
     counted = counts(mask, x.shape, axes)
@@ -178,7 +193,7 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
 
 @functools.lru_cache(REMEMBERED)
 def _batch_norm(shape_of_x: Shape, dtype: Any, shape_of_weight: Shape | None, shape_of_bias: Shape | None, eps: float,
-                activation: str | None) -> BatchNorm:
+                activation: str | None, residual: bool) -> BatchNorm:
     """The operation without a mask, once all has been checked."""
     x, weight, bias = _given(dtype, shape_of_x, shape_of_weight, shape_of_bias)
     channels, shape = _channels("batch_norm", x)
@@ -188,11 +203,12 @@ def _batch_norm(shape_of_x: Shape, dtype: Any, shape_of_weight: Shape | None, sh
     if activation is None:
         return BatchNorm(axes, shape, eps)
     _refuse_activation(activation, None)
-    return ActivatedBatchNorm(axes, shape, eps, activation)
+    return (ResidualBatchNorm if residual else ActivatedBatchNorm)(axes, shape, eps, activation)
 
 
 def batch_norm_inference(x: Any, mean: Any, variance: Any, weight: Any = None, bias: Any = None,
-                         eps: float = 1e-5, mask: Any = None, activation: str | None = None) -> Any:
+                         eps: float = 1e-5, mask: Any = None, activation: str | None = None,
+                         residual: Any = None) -> Any:
     """Normalize each channel by given statistics: an affine map, differentiable in all five arguments.
 
     Parameters
@@ -204,13 +220,15 @@ def batch_norm_inference(x: Any, mean: Any, variance: Any, weight: Any = None, b
         Added to the variance, under the root.
     mask : bool, optional
     activation : "relu" or "sigmoid", optional
-        As for `batch_norm`; the activation is an operation of its own.
+    residual : shape of x, optional
+        As for `batch_norm`; the sum and the activation are operations of their own.
     """
-    _refuse_activation(activation, mask)
+    _refuse_activation(activation, mask, x, residual)
     channels, shape = _channels("batch_norm", x)
     _check("batch_norm", x, (channels,), eps, running_mean=mean, running_var=variance, weight=weight, bias=bias)
     if mask is None:
         y = apply(BatchNormInference(shape, eps), x, mean, variance, weight, bias)
+        y = y if residual is None else y + residual
         return y if activation is None else apply(ACTIVATIONS[activation], y)
     mask = _mask("batch_norm", x, mask, (1,))
     # Before as well as after: what stands in padding may not even be a number.

@@ -37,7 +37,7 @@ from minigrad.ops.statistics import (
 )
 
 __all__ = ["ACTIVATIONS", "ActivatedBatchNorm", "BatchNorm", "BatchNormInference", "GroupNorm", "InstanceNorm",
-           "LayerNorm", "MaskedNorm", "Normalization", "RMSNorm"]
+           "LayerNorm", "MaskedNorm", "Normalization", "RMSNorm", "ResidualBatchNorm"]
 
 
 class _Family(Op):
@@ -164,6 +164,24 @@ class ActivatedBatchNorm(BatchNorm):
         if gy is not None:
             (gy,) = ACTIVATIONS[self.activation].backward((y,), (True,), gy)
         return super().backward(saved, needs, gy, gmean, gvariance, grstd)
+
+
+class ResidualBatchNorm(ActivatedBatchNorm):
+    """(a(y + z), μ, σ², r) with y = γ·(x − μ)·r + β, z the fourth input;   gz = gy through a, then as BatchNorm's"""
+
+    __slots__ = ()
+    keeps = (*Normalization.keeps, *outputs(0))
+
+    def forward(self, x, weight, bias, residual):  # type: ignore[override]
+        y, *statistics = Normalization.forward(self, x, weight, bias)
+        return apply(ACTIVATIONS[self.activation], y + residual), *statistics
+
+    def backward(self, saved, needs, gy, gmean, gvariance, grstd):
+        *saved, y = saved
+        if gy is not None:
+            (gy,) = ACTIVATIONS[self.activation].backward((y,), (True,), gy)
+        found = Normalization.backward(self, saved, needs[:3], gy, gmean, gvariance, grstd)
+        return *found, gy if needs[3] else None
 
 
 class LayerNorm(Normalization):

@@ -1,33 +1,16 @@
 """Optimizers' compiled loops against their NumPy texts: bit for bit, over all options."""
 
 import copy
-import itertools
 
 import numpy as np
 import pytest
+from optimizer_cases import ALL, SHAPES, SOME, name
 
 from minigrad import Parameter, Tensor, kernels
-from minigrad.optim import SGD, Adam, AdamW
+from minigrad.optim import SGD, AdamW
 
 pytest.importorskip("numba")
 pytestmark = pytest.mark.usefixtures("threads")
-
-SGDS = [{"lr": 0.1, "momentum": momentum, "dampening": dampening, "weight_decay": decay, "nesterov": nesterov,
-         "maximize": maximize}
-        for momentum, dampening, decay, nesterov, maximize
-        in itertools.product((0, 0.9), (0, 0.25), (0, 0.03), (False, True), (False, True))
-        if not nesterov or (momentum and not dampening)]
-ADAMS = [{"lr": 0.01, "betas": (0.85, 0.97), "weight_decay": decay, "amsgrad": amsgrad, "maximize": maximize}
-         for decay, amsgrad, maximize in itertools.product((0, 0.03), (False, True), (False, True))]
-ALL = [*[(SGD, o) for o in SGDS], *[(cls, o) for cls in (Adam, AdamW) for o in ADAMS]]
-SOME = [(SGD, SGDS[0]), (SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.25, "weight_decay": 0.03}),
-        (Adam, {"lr": 0.01, "amsgrad": True, "weight_decay": 0.03}), (AdamW, {"lr": 0.01})]
-SHAPES = [(7, 5), (33,), (), (2, 3, 4)]
-
-
-def name(value):
-    return value.__name__ if isinstance(value, type) else " ".join(f"{k}={v}" for k, v in value.items() if v)
-
 
 def parameters(order="C"):
     rng = np.random.default_rng(0)

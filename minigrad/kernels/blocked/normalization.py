@@ -27,11 +27,6 @@ def _plain(*arrays: Any) -> bool:
     return all(a is None or (a.dtype == FLOAT and a.flags.c_contiguous) for a in arrays)
 
 
-def _finite(vector: Any) -> bool:
-    """Whether all elements are finite: one product says so for almost every vector."""
-    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
-
-
 def _as_columns(x: Any) -> bool:
     return bool(x.ndim == 2 and 0 < x.shape[0] <= ROWS and x.shape[1] > 0)
 
@@ -54,7 +49,7 @@ def forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
             y, statistics = _columns_forward(x, weight, bias, op.eps)
         else:
             y, statistics = _planes_forward(x, weight, bias, op.eps)
-    if not _finite(statistics[1]):
+    if not np.isfinite(statistics[1]).all():
         return NotImplemented
     op._remember(weight, bias)
     return y, *statistics.reshape((3, *op.param_shape))
@@ -123,7 +118,7 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any, gmean: Any, gvariance: An
         return NotImplemented
     run = _columns_backward if _as_columns(x) else _planes_backward
     gx, gweight, gbias = run(x, gy, weight, mean.reshape(-1), rstd.reshape(-1))
-    if not _finite(gweight):  # a product of gradients and differences may have overflowed on the way
+    if not np.isfinite(gweight).all():  # a product of gradients and differences may have overflowed on the way
         return NotImplemented
     return gx, gweight if needs[1] else None, gbias if needs[2] else None
 

@@ -1,5 +1,5 @@
 """Kernels for NVIDIA GPUs: CUDA sources in .cu files, compiled when first used."""
 
-from minigrad.kernels.cuda import normalization
+from minigrad.kernels.cuda import convolution, elementwise, entropy, normalization, pooling, updates
 
-__all__ = ["normalization"]
+__all__ = ["convolution", "elementwise", "entropy", "normalization", "pooling", "updates"]

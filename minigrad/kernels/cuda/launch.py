@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import functools
+import math
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-__all__ = ["ELEMENTS", "NULL", "compute_capability", "kernel", "multiprocessors", "pointer", "shared_limit", "source",
-           "vector"]
+__all__ = ["ELEMENTS", "NULL", "THREADS", "blocks", "compute_capability", "element_macros", "element_combinations",
+           "forget", "kernel", "multiprocessors", "options", "pointer", "shared_limit", "source", "takes", "vector"]
 
 NULL = np.intp(0)
+#: Sources whose results have to be, bit for bit, those of their texts.
+EXACT = {"updates"}
+#: Threads of a block, where nothing asks for another number.
+THREADS = 256
 #: What the sources call the dtypes they take.
 ELEMENTS = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16"}
 
 
 @functools.cache
 def source(name: str) -> str:
-    """The text of one of the .cu files beside this one."""
+    """The text of one of the .cu files beside this one, with the .cuh files beside it where it includes them."""
     from importlib import resources  # not needed for an import of minigrad
 
-    return resources.files("minigrad.kernels.cuda").joinpath(f"{name}.cu").read_text(encoding="utf-8")
+    def text(file: str) -> str:
+        return resources.files("minigrad.kernels.cuda").joinpath(file).read_text(encoding="utf-8")
+
+    return re.sub(r'#include "(\w+\.cuh)"', lambda found: text(found[1]), text(f"{name}.cu"))
+
+
+def options(file: str, macros: dict[str, Any]) -> tuple[str, ...]:
+    """What the compiler is told: ``THREADS=256`` becomes ``-DTHREADS=256``."""
+    exact = ("--fmad=false",) if file in EXACT else ()  # no product is joined with a sum
+    return "-std=c++17", *exact, *(f"-D{key}={value}" for key, value in sorted(macros.items()))
 
 
 @functools.cache
@@ -36,15 +52,21 @@ def kernel(file: str, name: str, shared_bytes: int = 0, **macros: Any) -> Any:
     shared_bytes : int
         How much dynamic shared memory it may ask for at a launch.
     **macros
-        ``THREADS=256`` becomes ``-DTHREADS=256``.
+        See `options`.
     """
-    import cupy
-
-    options = ("-std=c++17", *(f"-D{key}={value}" for key, value in sorted(macros.items())))
-    found = cupy.RawModule(code=source(file), options=options).get_function(name)
-    if shared_bytes > 40 * 1024:  # with what it declares itself, more than the 48 KiB that need no asking
+    found = _module(file, options(file, macros)).get_function(name)
+    # With what it declares itself, more than the 48 KiB that need no asking; other launches may have asked for more.
+    if shared_bytes > max(40 * 1024, found.max_dynamic_shared_size_bytes):
         found.max_dynamic_shared_size_bytes = shared_bytes
     return found
+
+
+@functools.cache
+def _module(file: str, options: tuple[str, ...]) -> Any:
+    """A source, compiled: for all its kernels, whatever the size of their launches."""
+    import cupy
+
+    return cupy.RawModule(code=source(file), options=options)
 
 
 @functools.cache
@@ -52,6 +74,13 @@ def _properties(device: int) -> dict[str, Any]:
     import cupy
 
     return cupy.cuda.runtime.getDeviceProperties(device)  # type: ignore[no-any-return]
+
+
+def forget() -> None:
+    """Forget what was compiled and what is known of the devices: another module stands for CuPy from here on."""
+    kernel.cache_clear()
+    _module.cache_clear()
+    _properties.cache_clear()
 
 
 def multiprocessors(array: Any) -> int:
@@ -68,6 +97,28 @@ def compute_capability(array: Any) -> int:
     """90 for 9.0."""
     properties = _properties(array.device.id)
     return 10 * int(properties["major"]) + int(properties["minor"])
+
+
+def element_macros(dtype: Any) -> dict[str, Any]:
+    """The macros by which a source knows the dtype of its elements."""
+    return {"ELEMENT": ELEMENTS[dtype.name], "HALF": int(dtype.itemsize == 2)}
+
+
+def element_combinations(file: str, **macros: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A source with given macros, for every dtype: part of what a module of kernels may ask to be compiled."""
+    for element in ELEMENTS.values():
+        yield file, {"ELEMENT": element, "HALF": int(element != "float"), **macros}
+
+
+def takes(*arrays: Any) -> bool:
+    """Whether all are C-contiguous, of one dtype that the sources know, not empty, and 32 bits count their elements."""
+    return arrays[0].dtype.name in ELEMENTS and all(
+        a.dtype == arrays[0].dtype and a.flags.c_contiguous and 0 < a.size < 2**31 for a in arrays)
+
+
+def blocks(count: int, like: Any, threads: int = THREADS) -> tuple[int]:
+    """A grid for `count` threads in all, none of which is left waiting for a place on the array's device for long."""
+    return (max(1, min(math.ceil(count / threads), multiprocessors(like) * 32)),)
 
 
 def pointer(array: Any) -> Any:

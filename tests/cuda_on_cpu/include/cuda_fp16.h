@@ -1,0 +1,1 @@
+// Half precision is defined in language.h, which every source has already.
