@@ -149,7 +149,8 @@ def as_device(spec: str | Device) -> Device:
     problem = cuda_problem()
     if problem:
         raise DeviceError("device", got=repr(spec), wanted="a machine where CUDA works", hint=problem)
-    index, count = int(found[1] or 0), _gpus()
+    index = int(found[1] or 0)
+    count = _gpus() if index else 1
     if index >= count:
         raise DeviceError("device", got=repr(spec), wanted=f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0",
                           hint=f"There {'is' if count == 1 else 'are'} {count} here")
@@ -253,8 +254,8 @@ def astype(array: Array, dtype: Any) -> Array:
 
 
 def copied(array: Array, order: Literal["C", "K"] = "C") -> Array:
-    """A copy of the array in memory of its own; of NumPy's, in this order."""
-    return array.copy(order) if isinstance(array, ndarray) else namespace(array).asarray(array, copy=True)
+    """A copy of the array in memory of its own, in this order."""
+    return array.copy(order)
 
 
 def is_floating(dtype: Any) -> bool:

@@ -145,6 +145,9 @@ class ndarray:
         reads += 1
         return self.strict._array.copy()
 
+    def copy(self, order="C"):
+        return device(self.strict._array.copy(order))
+
     def set(self, array, stream=None):
         """Copy from the host."""
         self.strict._array[...] = array

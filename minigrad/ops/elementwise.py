@@ -296,7 +296,7 @@ class Clone(Op):
     """y = a copy of x;   gx = gy"""
 
     def forward(self, x):
-        return copied(x)
+        return clone(x) if isinstance(x, Traced) else copied(x)
 
     def backward(self, saved, needs, gy):
         return (gy,)
