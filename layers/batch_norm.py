@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Container
@@ -20,7 +21,6 @@ from minigrad.op import beside, value
 from minigrad.ops.averages import all_finite_pair, moved_on_device
 from minigrad.ops.normalization import counts
 from minigrad.tensor import Buffer
-from minigrad.versions import rebind
 
 __all__ = ["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm", "InstanceNorm1d",
            "InstanceNorm2d", "InstanceNorm3d", "Tracked"]
@@ -185,11 +185,19 @@ class Tracked(Normalization):
         self._bind(mean, variance, count)
         return True
 
-    def _bind(self, *arrays: Any) -> None:
-        """Bind new running statistics: earlier graphs keep the old ones."""
-        for buffer, array in zip((self.running_mean, self.running_var, self.num_batches_tracked), arrays):
+    def _bind(self, mean: Array, variance: Array, count: Array | None) -> None:
+        """Bind new running statistics: graphs recorded earlier keep the old ones and stay right.
+
+        While a step is recorded as a CUDA graph, which knows arrays by their addresses, the step ends by copying the
+        new elements back into the old arrays.
+        """
+        graph = current().graph
+        for buffer, array in ((self.running_mean, mean), (self.running_var, variance),
+                              (self.num_batches_tracked, count)):
             if buffer is not None:
-                rebind(buffer, array)
+                if graph is not None:
+                    graph.rebound(buffer)
+                buffer.data = array
 
     def _commit_on_device(self, update: StatsUpdate, momentum: float | None, batches: int) -> bool:
         """As `commit`, where nobody may look at numbers: what is not finite is left out by the device itself.
@@ -204,10 +212,10 @@ class Tracked(Normalization):
             raise StateError("commit", got=f"{type(self).__name__} without running statistics", wanted="some to update")
         count = None if seen is None else as_array(seen.data + batches)
         weight = self._weight_of_new(count, lambda held: held) if momentum is None else momentum
-        *moved, finite = moved_on_device(mean.data, variance.data, update.mean, update.variance, weight,
-                                         update.count / (update.count - 1))
-        where = namespace(mean.data).where
-        self._bind(*moved, None if seen is None else where(finite, count, seen.data))
+        moved, spread, finite = moved_on_device(mean.data, variance.data, update.mean, update.variance, weight,
+                                                update.count / (update.count - 1))
+        where = namespace(moved).where
+        self._bind(moved, spread, None if seen is None else where(finite, count, seen.data))
         return True
 
     def acceptable(self, update: StatsUpdate) -> bool:
@@ -268,6 +276,12 @@ class Tracked(Normalization):
 def _filled_like(array: Array, fill: float) -> Array:
     """A new array of the same shape, dtype and device."""
     return namespace(array).full_like(array, fill)
+
+
+@functools.cache
+def _of_channels(ndim: int) -> tuple[Any, ...]:
+    """The key that makes (C,) of statistics of shape (1, C, 1, …)."""
+    return 0, slice(None), *[0] * (ndim - 2)
 
 
 class BatchNorm(Tracked):
@@ -368,8 +382,8 @@ class BatchNorm(Tracked):
         if self.training and self.running_mean is not None and not current().recomputing:
             shape = x.shape
             if math.prod(shape):  # an empty batch says nothing
-                flat = namespace(mean).reshape
-                self._updated_by(StatsUpdate(flat(mean, (-1,)), flat(variance, (-1,)), self._counted(shape, mask)))
+                channel = _of_channels(len(shape))
+                self._updated_by(StatsUpdate(mean[channel], variance[channel], self._counted(shape, mask)))
         return y
 
     def _counted(self, shape: tuple[int, ...], mask: Any) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 from minigrad.backend import Array, memory
 from minigrad.modes import current
 
-__all__ = ["rebind", "tick", "written", "wrote"]
+__all__ = ["tick", "written", "wrote"]
 
 tick = itertools.count(1).__next__
 newest = 0  #: the tick of the newest write of all; 0 before the first
@@ -41,18 +41,6 @@ def wrote(*arrays: Array) -> None:
             if entry is None or entry[0]() is not owner:
                 entry = _log[id(owner)] = (weakref.ref(owner, partial(_forget, id(owner))), {})
             entry[1][low, high] = now
-
-
-def rebind(tensor: Any, array: Array) -> None:
-    """Give a Tensor that a layer holds another array; graphs recorded earlier keep the old one and stay right.
-
-    While a step is recorded as a CUDA graph, which knows arrays by their addresses, the step ends by copying the new
-    elements back into the old array.
-    """
-    graph = current().graph
-    if graph is not None:
-        graph.rebound(tensor)
-    tensor.data = array
 
 
 def _forget(key: int, _: Any) -> None:
