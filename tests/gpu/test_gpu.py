@@ -217,7 +217,7 @@ def test_training_reaches_the_same_accuracy(module, real):
         options = Settings(**(module.DEFAULTS | fewer | {"device": device}))
         reached[device] = accuracy(module.train(options, data), data.test, device)
     assert reached["cuda"] > (0.75 if real else 0.3)
-    assert abs(reached["cpu"] - reached["cuda"]) < 0.03
+    assert abs(reached["cpu"] - reached["cuda"]) < (0.03 if real else 0.06)  # of 200 images
 
 
 # ------------------------------------------------------------------ races
