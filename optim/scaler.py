@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from minigrad.backend import Array, namespace
+from minigrad.backend import Array, Device, device_of, namespace, number
 from minigrad.errors import ArgumentError, GraphError, StateError, not_while_recording
 from minigrad.layers.statistics import StatisticsLedger, withhold_statistics
 from minigrad.optim.optimizer import Optimizer
@@ -232,10 +232,9 @@ class GradScaler:
 
 def _all_finite(gradients: list[Array]) -> bool:
     """Whether all elements of all arrays are finite: one answer from each device, however many arrays there are."""
-    found: dict[Any, Array] = {}
+    found: dict[Device, Array] = {}
     for g in gradients:
-        xp = namespace(g)
-        key = getattr(g, "device", None)
-        good = xp.isfinite(g).all()
-        found[key] = good if key not in found else found[key] & good
-    return all(bool(good) for good in found.values())
+        xp, device = namespace(g), device_of(g)
+        good = xp.all(xp.isfinite(g))
+        found[device] = found[device] & good if device in found else good
+    return all(map(number, found.values()))
