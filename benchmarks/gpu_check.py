@@ -310,7 +310,7 @@ def check(parts: list[str], seconds: float, small: bool = False) -> Found:
                  torch=_torch_version(), environment=run.part("environment", describe_environment))
     found["tests"] = {"passed": True, "said": "not run"}
     if "tests" in parts:
-        found["tests"] = run.part("tests", lambda: tests(max(30.0, 0.6 * seconds))) or {
+        found["tests"] = run.part("tests", lambda: tests(max(30.0, 0.55 * seconds))) or {
             "passed": False, "said": found["failed"].get("tests", "")}
     if "bandwidth" in parts:
         found["copy_GB_per_s"] = run.part("copy", lambda: copy_bandwidth(2**10 if small else 2**28) / 1e9)
@@ -395,7 +395,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Test, measure, write; the exit status is 1 if anything of minigrad's failed."""
     parser = argparse.ArgumentParser("gpu-check", description=__doc__.splitlines()[0])
     parser.add_argument("--only", type=_parts, default=list(PARTS), metavar="PART,…", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--seconds", type=float, default=420.0, help="begin nothing new after this time (420)")
+    parser.add_argument("--seconds", type=float, default=400.0, help="begin nothing new after this time (400)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
     parser.add_argument("--small", action="store_true", help="tiny shapes: to see that it runs, not to measure")
     given = parser.parse_args(arguments)

@@ -495,6 +495,8 @@ class MemoryHook:
     """Told of allocations."""
 
     def __enter__(self):
+        if any(hook.name == self.name for hook in _state.hooks):
+            raise KeyError(f"memory hook {self.name} already exists")
         _state.hooks.append(self)
         return self
 
