@@ -22,16 +22,7 @@ from minigrad.layers.activation import (
     Tanh,
 )
 from minigrad.layers.attention import MultiheadAttention
-from minigrad.layers.batch_norm import (
-    BatchNorm,
-    BatchNorm1d,
-    BatchNorm2d,
-    BatchNorm3d,
-    InstanceNorm,
-    InstanceNorm1d,
-    InstanceNorm2d,
-    InstanceNorm3d,
-)
+from minigrad.layers.batch_norm import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
 from minigrad.layers.calibration import freeze, recalibrate, unfreeze
 from minigrad.layers.containers import Flatten, Identity, ModuleList, Sequential
 from minigrad.layers.conventions import (
@@ -55,6 +46,7 @@ from minigrad.layers.convolution import (
 from minigrad.layers.dropout import Dropout
 from minigrad.layers.embedding import Embedding
 from minigrad.layers.folding import Folding, fold, folds
+from minigrad.layers.instance_norm import InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from minigrad.layers.linear import Linear
 from minigrad.layers.loss import (
     BCELoss,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.errors import ArgumentError, ShapeError
-from minigrad.layers.batch_norm import InstanceNorm
+from minigrad.layers.instance_norm import InstanceNorm
 from minigrad.layers.normalization import LayerNorm, LocalResponseNorm, Normalization, RMSNorm
 
 __all__ = ["draw_sharing", "sharing_mask"]
