@@ -59,7 +59,7 @@ cuda-check: $(CUDA)/.installed ## compile the CUDA sources for sm_90, without a 
 gpu-check: ## test and measure on this machine's GPU, writing benchmarks/results/gpu-*
 	rm -rf build/gpu-check
 	$(PYTHON) -m pip install $(PIP_FLAGS) --no-index --no-deps --no-build-isolation --target build/gpu-check .
-	PYTHONPATH=$(CURDIR)/build/gpu-check $(PYTHON) benchmarks/gpu_check.py
+	PYTHONPATH=$(CURDIR)/build/gpu-check $(PYTHON) benchmarks/gpu_check.py $(ARGS)
 
 docs: $(VENV)/.docs ## draw the pictures in docs/pictures, write the pages of the programming interface to build/docs
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN)/python tools/draw_pictures.py

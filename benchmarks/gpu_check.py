@@ -1,8 +1,8 @@
 """Check and measure minigrad on this machine's GPU, and write what was found to benchmarks/results/gpu-*.md and .json.
 
-Needs what is already there: CuPy, NumPy, safetensors and pytest; PyTorch, where installed, is measured beside it,
-plain, compiled and as a CUDA graph. What fails is told in the report, the rest goes on, and the exit status is 1 then.
-After `--seconds` nothing new is begun.
+Needs what is already there: CuPy, NumPy and pytest; tests that write files are skipped where there is no safetensors.
+PyTorch, where installed, is measured beside it, plain, compiled and as a CUDA graph. What fails is told in the
+report, the rest goes on, and the exit status is 1 then. After `--seconds` nothing new is begun.
 
     make gpu-check PYTHON=python3
 """
@@ -10,11 +10,14 @@ After `--seconds` nothing new is begun.
 from __future__ import annotations
 
 import argparse
+import collections
 import datetime as dt
 import functools
 import itertools
 import json
 import math
+import os
+import re
 import statistics
 import subprocess
 import sys
@@ -36,6 +39,9 @@ from minigrad.run import Table, describe_environment
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 ROUNDS, CALLS = 11, 5
+PROCESSES = 8  # at most, that test: each has a context on the GPU, half a gigabyte
+OUTCOMES = r"(\d+) (passed|failed|skipped|error)"  # in the closing line of pytest
+SHOWN = 60  # failed tests in the report; the logs in build/ have all of them
 PARTS = ("tests", "bandwidth", "normalization", "steps")
 #: Who is measured; the first is compared with the others.
 MINIGRAD, REPLAY = "minigrad", "minigrad replay"
@@ -213,15 +219,48 @@ def torch_cnn(n: Any) -> Any:
 
 
 def tests(seconds: float) -> Found:
-    """Run the tests that need a GPU; whether they passed, and their closing line."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "-c",
-               str(ROOT / "pyproject.toml"), str(ROOT / "tests" / "gpu")]
-    (ROOT / "build").mkdir(exist_ok=True)
-    # Not in the checkout, whose folder minigrad/ would hide the installed package.
-    done = subprocess.run(command, cwd=ROOT / "build", capture_output=True, text=True, check=False, timeout=seconds)
-    print(done.stdout, done.stderr, sep="\n", flush=True)
-    lines = (done.stdout.strip() or done.stderr.strip() or f"pytest ended with {done.returncode}").splitlines()
-    return {"passed": done.returncode == 0, "said": lines[-1]}
+    """Run the tests that need a GPU, in several processes: whether all passed, the numbers of outcomes, what failed.
+
+    Most of their time goes into compiling kernels, each on one core. After `seconds` no test is begun, which counts as
+    a failure; a process that has not ended half a minute later is ended.
+    """
+    cores = os.cpu_count() or 1
+    count = max(1, min(PROCESSES, cores // 2))
+    # With one seed of hashes, whatever tests are made from comes in one order in all processes.
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), str(cores // count))
+    environment = {**os.environ, "PYTHONHASHSEED": "0", **threads}
+    start, build = time.monotonic(), ROOT / "build"
+    build.mkdir(exist_ok=True)
+    logs = [build / f"gpu-check-tests-{part}.log" for part in range(1, count + 1)]
+    running = []
+    for part, log in enumerate(logs, start=1):
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-m", "gpu", "-p", "no:cacheprovider", "-c",
+                   str(ROOT / "pyproject.toml"), str(ROOT / "tests" / "gpu"), f"--part={part}/{count}",
+                   f"--stop-after={seconds}"]
+        with log.open("w", encoding="utf-8") as out:
+            # Not in the checkout, whose folder minigrad/ would hide the installed package.
+            running.append(subprocess.Popen(command, cwd=build, stdout=out, stderr=subprocess.STDOUT, env=environment))
+    good, outcomes, failures = True, collections.Counter[str](), []
+    for process, log in zip(running, logs):
+        try:
+            status: Any = process.wait(max(0.1, start + seconds + 30 - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            status = "killed: it did not end in time"
+        text = log.read_text(encoding="utf-8", errors="replace").strip()
+        print(text, flush=True)
+        good = good and status == 0
+        lines = text.splitlines() or [""]
+        outcomes.update({word: int(number) for number, word in re.findall(OUTCOMES, lines[-1])})
+        failures += [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+        if status not in (0, 1):
+            failures.append(f"{log.name}, status {status}: {lines[-1]}")
+        if "no time was left" in text:
+            failures.append(f"{log.name}: no time was left for the rest of its tests")
+    said = ", ".join(f"{number} {word}" for word, number in sorted(outcomes.items())) or "no test has ended"
+    return {"passed": good and outcomes["passed"] > 0, "failures": failures,
+            "said": f"{said} in {time.monotonic() - start:.0f} s by {count} processes"}
 
 
 # ------------------------------------------------------------------ all of it, whatever fails
@@ -271,7 +310,7 @@ def check(parts: list[str], seconds: float, small: bool = False) -> Found:
                  torch=_torch_version(), environment=run.part("environment", describe_environment))
     found["tests"] = {"passed": True, "said": "not run"}
     if "tests" in parts:
-        found["tests"] = run.part("tests", lambda: tests(max(30.0, 0.6 * seconds))) or {
+        found["tests"] = run.part("tests", lambda: tests(max(30.0, 0.55 * seconds))) or {
             "passed": False, "said": found["failed"].get("tests", "")}
     if "bandwidth" in parts:
         found["copy_GB_per_s"] = run.part("copy", lambda: copy_bandwidth(2**10 if small else 2**28) / 1e9)
@@ -321,6 +360,9 @@ def report(found: Found) -> str:
         if rows:
             text += [f"## {title}", "", "```", Table(columns, rows).text(), "```", ""]
     failures = [f"- {name}: {why}" for name, why in found["failed"].items()]
+    failed_tests = found["tests"].get("failures", [])
+    failures += [f"- {line[:300]}" for line in failed_tests[:SHOWN]]
+    failures += [f"- and {len(failed_tests) - SHOWN} tests more"] * (len(failed_tests) > SHOWN)
     failures += [f"- {work}, {who} (left out): {why}" for work, each in found["measured"].items()
                  for who, why in each["failed"].items() if who in PEERS]
     return "\n".join([*text, *(["## What failed", "", *failures, ""] if failures else [])])
@@ -353,7 +395,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Test, measure, write; the exit status is 1 if anything of minigrad's failed."""
     parser = argparse.ArgumentParser("gpu-check", description=__doc__.splitlines()[0])
     parser.add_argument("--only", type=_parts, default=list(PARTS), metavar="PART,…", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--seconds", type=float, default=420.0, help="begin nothing new after this time (420)")
+    parser.add_argument("--seconds", type=float, default=400.0, help="begin nothing new after this time (400)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
     parser.add_argument("--small", action="store_true", help="tiny shapes: to see that it runs, not to measure")
     given = parser.parse_args(arguments)

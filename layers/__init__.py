@@ -22,12 +22,7 @@ from minigrad.layers.activation import (
     Tanh,
 )
 from minigrad.layers.attention import MultiheadAttention
-from minigrad.layers.batch_norm import (
-    BatchNorm,
-    BatchNorm1d,
-    BatchNorm2d,
-    BatchNorm3d,
-)
+from minigrad.layers.batch_norm import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
 from minigrad.layers.calibration import freeze, recalibrate, unfreeze
 from minigrad.layers.containers import Flatten, Identity, ModuleList, Sequential
 from minigrad.layers.conventions import (

@@ -26,7 +26,7 @@ __all__ = ["InstanceStatsUpdate", "StatisticsLedger", "StatsUpdate", "accumulate
 
 def _real(count: Any) -> Any:
     """A number of values, or an array of them, as what can be divided: the array API divides no integers."""
-    return astype(count, np.float64) if is_array(count) else count
+    return count if isinstance(count, (int, float)) or not is_array(count) else astype(count, np.float64)
 
 
 @dataclass(frozen=True)

@@ -254,7 +254,7 @@ def peak_memory() -> Iterator[Peak]:
     pool, peak = cupy.get_default_memory_pool(), Peak()
 
     class Watch(cupy.cuda.MemoryHook):  # type: ignore[misc, name-defined]
-        name = "minigrad"
+        name = f"minigrad {id(peak)}"  # CuPy knows hooks by their names; blocks may be nested
 
         def malloc_postprocess(self, **facts: Any) -> None:
             peak.bytes = max(peak.bytes, int(pool.used_bytes()))

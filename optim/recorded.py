@@ -47,13 +47,15 @@ class RecordedStep:
         if any(slot.first or slot.array is not array for slot, _, array, _ in self.parts):
             raise GraphError(self.where, got="a parameter that no earlier step has updated, or that was moved since",
                              wanted="a step that does the same each time", hint="More warm-up calls may help")
-        self.flags = [self._flags(optimizer._settings(group)[0]) for *_, group in self.parts]
+        self.flags = [(group, self._flags(group)) for group in optimizer.param_groups
+                      if any(group is own for *_, own in self.parts)]
         self.held = [dict(slot.state) for slot in slots]
         self.rooms: list[tuple[DeviceNumbers, Slot, Options]] = []
         self.known: list[tuple[float, ...]] = []
 
-    def _flags(self, options: Options) -> Any:
-        """What of the options decides which operations there are: it cannot change between replays."""
+    def _flags(self, group: Options) -> Any:
+        """What of a group's options decides which operations there are: it cannot change between replays."""
+        options = self.optimizer._settings(group)[0]
         loop = self.optimizer.loop(options)
         return loop if loop is not None else [(name, bool(v)) for name, v in options.items() if name != "lr"]
 
@@ -73,16 +75,17 @@ class RecordedStep:
         ------
         GraphError
         """
-        for (slot, parameter, array, group), flags, held in zip(self.parts, self.flags, self.held):
+        for group, flags in self.flags:
+            if self._flags(group) != flags:
+                raise GraphError(self.where, got="options that switch a part of the formula on or off",
+                                 wanted=f"those that were recorded, {flags}", hint=_AGAIN)
+        for (slot, parameter, array, _), held in zip(self.parts, self.held):
             if self.optimizer._slots.get(parameter) is not slot or parameter.data is not array:
                 raise GraphError(self.where, got="a parameter or a state that was moved or loaded since the recording",
                                  wanted="the arrays that were recorded", hint=_AGAIN)
             if any(slot.state.get(name) is not value for name, value in held.items() if name != "step"):
                 raise GraphError(self.where, got="another state than was recorded", wanted="the same arrays",
                                  hint=_AGAIN)
-            if self._flags(self.optimizer._settings(group)[0]) != flags:
-                raise GraphError(self.where, got="options that switch a part of the formula on or off",
-                                 wanted=f"those that were recorded, {flags}", hint=_AGAIN)
 
     def undo(self) -> None:
         """Give the counts of steps back that they had before the recording."""

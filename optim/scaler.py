@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from minigrad.backend import Array, namespace
 from minigrad.errors import ArgumentError, GraphError, StateError, not_while_recording
 from minigrad.layers.statistics import StatisticsLedger, withhold_statistics
+from minigrad.ops.averages import all_finite_of
 from minigrad.optim.optimizer import Optimizer
 from minigrad.versions import wrote
 
@@ -149,7 +149,7 @@ class GradScaler:
             for g in gradients:
                 g[...] = g * (1.0 / self._scale)
             wrote(*gradients)
-        self._finite[optimizer] = not self.enabled or _all_finite(gradients)
+        self._finite[optimizer] = not self.enabled or all_finite_of(gradients)
         return self._finite[optimizer]
 
     def step(self, optimizer: Optimizer) -> bool:
@@ -228,14 +228,3 @@ class GradScaler:
             raise StateError("GradScaler.load_state_dict", got=str(error), wanted="what state_dict() gave") from error
         new._good, new.skipped = state["growth_tracker"], state["skipped"]
         self.__dict__.update(new.__dict__)
-
-
-def _all_finite(gradients: list[Array]) -> bool:
-    """Whether all elements of all arrays are finite: one answer from each device, however many arrays there are."""
-    found: dict[Any, Array] = {}
-    for g in gradients:
-        xp = namespace(g)
-        key = getattr(g, "device", None)
-        good = xp.isfinite(g).all()
-        found[key] = good if key not in found else found[key] & good
-    return all(bool(good) for good in found.values())

@@ -27,6 +27,11 @@ class Device:
     def __init__(self, index=0):
         self.id = index
 
+    def __eq__(self, other):  # and so, as in CuPy, it can be no key of a dict
+        return isinstance(other, Device) and self.id == other.id
+
+    __hash__ = None
+
     def __enter__(self):
         return self
 
@@ -503,6 +508,8 @@ class MemoryHook:
     """Told of allocations."""
 
     def __enter__(self):
+        if any(hook.name == self.name for hook in _state.hooks):
+            raise KeyError(f"memory hook {self.name} already exists")
         _state.hooks.append(self)
         return self
 

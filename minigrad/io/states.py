@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
 from minigrad.backend import to_numpy
 from minigrad.errors import StateError
@@ -63,10 +62,11 @@ def as_bytes(state: Mapping[str, Any]) -> bytes:
     if not isinstance(state, Mapping):
         raise StateError("save", got=f"a {type(state).__name__}", wanted="a mapping from names to Tensors or arrays",
                          hint="Of a model, save model.state_dict()")
+    package = _safetensors("save")
     arrays = {name: np.asarray(to_numpy(value(entry)), order="C") for name, entry in state.items()}
     try:
-        return bytes(safetensors.save(arrays))
-    except (SafetensorError, TypeError) as error:
+        return bytes(package.numpy.save(arrays))
+    except (package.SafetensorError, TypeError) as error:
         raise StateError("save", got=str(error), wanted="arrays of numbers under names") from error
 
 
@@ -78,8 +78,19 @@ def from_bytes(content: bytes, name: str) -> dict[str, np.ndarray]:
     StateError
         The content is not in the safetensors format, or damaged.
     """
+    package = _safetensors("load")
     try:
-        return {key: np.array(array) for key, array in safetensors.load(content).items()}
+        return {key: np.array(array) for key, array in package.numpy.load(content).items()}
     # Besides its own errors, the package lets those of NumPy and of its table of dtypes through.
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (package.SafetensorError, KeyError, ValueError, TypeError) as error:
         raise StateError("load", got=f"{name}: {type(error).__name__}: {error}", wanted="a safetensors file") from error
+
+
+def _safetensors(where: str) -> ModuleType:
+    """The package, imported when a file is first written or read: all else works without it."""
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise StateError(where, got="an environment without safetensors", wanted="the package, to write and read files",
+                         hint="pip install safetensors") from None
+    return safetensors

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, astype, is_array, namespace
+from minigrad.backend import Array, Device, astype, device_of, is_array, namespace, number
 from minigrad.op import Op, holds
 
-__all__ = ["RunningAverages", "all_finite_pair", "moved_on_device"]
+__all__ = ["RunningAverages", "all_finite_of", "all_finite_pair", "moved_on_device"]
 
 
 class RunningAverages(Op):
@@ -57,6 +58,16 @@ def all_finite_pair(mean: Array, variance: Array) -> bool:
     """Whether all elements of two (C,) arrays are finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         return _all_finite(mean, variance)
+
+
+def all_finite_of(arrays: Iterable[Array]) -> bool:
+    """Whether all elements of all arrays are finite: one answer from each device, however many arrays there are."""
+    found: dict[Device, Array] = {}
+    for array in arrays:
+        xp, device = namespace(array), device_of(array)
+        good = xp.all(xp.isfinite(array))
+        found[device] = found[device] & good if device in found else good
+    return all(map(number, found.values()))
 
 
 def _all_finite(mean: Array, variance: Array) -> bool:

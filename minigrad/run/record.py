@@ -9,6 +9,7 @@ from typing import Any
 
 from minigrad.data import DataLoader
 from minigrad.errors import ArgumentError, StateError
+from minigrad.ops.averages import all_finite_of
 from minigrad.ops.random import default_generator
 from minigrad.run.directory import Run
 from minigrad.run.divergence import diverged, explain, is_finite
@@ -152,9 +153,10 @@ class Record:
             return
         model = self._objects["model"]
         value = float(loss.item())
-        bad = [name for name, p in model.named_parameters() if p.grad is not None and not is_finite(p.grad)]
-        if math.isfinite(value) and not bad:
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        if math.isfinite(value) and all_finite_of(g.data for g in gradients.values()):
             return
+        bad = [name for name, g in gradients.items() if not is_finite(g)]
         got = f"a loss of {value}" if not math.isfinite(value) else f"gradients of {bad[0]} that are not finite"
         default_generator.set_state(self._random)  # so that the same elements drop out again
         raise diverged(f"step {self.steps + 1}", got, explain(model, compute, *batch))

@@ -106,6 +106,52 @@ def test_pytest_that_cannot_start_is_a_failure(gpu_check, gpu, monkeypatch):
     assert not gpu_check.succeeded(gpu_check.check(["tests"], 60.0, True))
 
 
+TESTS_FOR_A_GPU = """
+import time
+import pytest
+
+pytestmark = pytest.mark.gpu
+
+@pytest.mark.parametrize("number", range(40))
+def test_number(number):
+    time.sleep(0.2 if number == 12 else 0)
+    assert number != 20
+
+def test_without_a_package():
+    pytest.importorskip("no_such_package")
+"""
+
+
+@pytest.fixture
+def folder(gpu_check, tmp_path, monkeypatch):
+    """A checkout with other tests for a GPU, for two processes."""
+    root = gpu_check.ROOT
+    (tmp_path / "pyproject.toml").write_text((root / "pyproject.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "tests" / "gpu").mkdir(parents=True)
+    for name in ("standin.py", "outside_array_api.py", "gpu/conftest.py"):
+        (tmp_path / "tests" / name).write_text((root / "tests" / name).read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "tests" / "gpu" / "test_some.py").write_text(TESTS_FOR_A_GPU, encoding="utf-8")
+    monkeypatch.setattr(gpu_check, "ROOT", tmp_path)
+    monkeypatch.setattr(gpu_check.os, "cpu_count", lambda: 4)
+
+
+def test_several_processes_share_the_tests(gpu_check, folder):
+    found = gpu_check.tests(60.0)
+    assert not found["passed"]
+    assert found["said"].startswith("1 failed, 39 passed, 1 skipped in ")
+    assert found["said"].endswith(" by 2 processes")
+    (failure,) = found["failures"]
+    assert "test_number[20]" in failure
+    assert failure in gpu_check.report(made_up(tests=found))
+
+
+def test_tests_that_no_time_is_left_for_are_a_failure(gpu_check, folder):
+    found = gpu_check.tests(0.01)
+    assert not found["passed"]
+    assert found["said"].startswith("2 passed in ")
+    assert sum("no time was left for the rest" in line for line in found["failures"]) == 2
+
+
 def test_arguments(gpu_check, capsys):
     with pytest.raises(SystemExit):
         gpu_check.main(["--only", "tests,nothing"])

@@ -1,13 +1,18 @@
 """Kernels of operations, run on the CPU, against the operations' texts in float64."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from cuda_cases import CASES, CONVOLUTIONS, ENTROPY, POOLING, SPECIAL, check, dtypes, special
 from cuda_on_cpu.arrays import Function
 from kernels_and_texts import compare, derivatives
 
-from minigrad import Tensor, functional, ops
+from minigrad import Tensor, functional, grad, ops
+from minigrad.backend import namespace
+from minigrad.cuda import _Names
 from minigrad.kernels.cuda import convolution
+from minigrad.modes import switch
 
 
 @pytest.mark.parametrize("dtype", dtypes().values(), ids=str)
@@ -39,6 +44,27 @@ def test_the_order_of_threads_does_not_matter(cupy, case):
 @pytest.mark.parametrize("name", SPECIAL)
 def test_infinite_and_undefined_numbers(cupy, name):
     special(name)
+
+
+def test_convolutions_can_be_recorded(cupy, monkeypatch):
+    """CuPy refuses its own products while a stream is capturing; the recorder's names have others."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4, 5, 5), (6, 2, 3, 3), (3, 6, 5, 5))]
+    product, found = cupy.matmul, {}
+
+    def refused(*factors):
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+
+    for device in ("cpu", "cuda"):
+        x, w, g = (Tensor(a, i < 2, device=device) for i, a in enumerate(arrays))
+        names = _Names(namespace(cupy.empty(0)), SimpleNamespace(matmul=product))
+        with monkeypatch.context() as patch, switch(graph=SimpleNamespace(names=names)):
+            patch.setattr(cupy, "matmul", refused)
+            y = functional.conv2d(x, w, padding=1, groups=2)
+            found[device] = [y, *grad(y, (x, w), g)]
+    assert Function.launched[-1] == "im2col"
+    for here, there in zip(found["cpu"], found["cuda"], strict=True):
+        np.testing.assert_allclose(there.numpy(), here.numpy(), rtol=1e-4, atol=1e-5)
 
 
 #: What the kernels decline, and those that may run all the same.

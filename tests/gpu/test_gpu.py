@@ -194,6 +194,8 @@ def trained(make, devices, keep=lambda state: state):
 
 @pytest.mark.parametrize(("first", "then"), [("cuda", "cpu"), ("cpu", "cuda")])
 def test_checkpoints_move_between_devices(first, then, tmp_path, real):
+    pytest.importorskip("safetensors")
+
     def through_a_file(state):
         minigrad.io.write_checkpoint(tmp_path / "step", state)
         return minigrad.io.read_checkpoint(tmp_path / "step")

@@ -1,6 +1,7 @@
 """Options, states and tools around networks on a GPU as on the CPU: what `test_gpu`'s tables do not reach."""
 
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -174,6 +175,27 @@ def test_optimizers_clipping_and_averages(name, real):
     for here, there in zip(*found, strict=True):
         # A bias before BatchNorm has the gradient 0, and Adam makes steps of its rounding errors.
         np.testing.assert_allclose(there, here, rtol=1e-6, atol=1e-6)
+
+
+def test_scaled_steps_as_on_the_cpu(real):
+    """The second overflows, so it is left out with its statistics, and the scale falls."""
+    found = []
+    for device in ("cpu", "cuda"):
+        model, taken = model_on(device), []
+        optimizer, scaler = optim.SGD(model.parameters(), lr=0.1), optim.GradScaler(8.0, growth_interval=2)
+        for factor in (1.0, math.inf, 1.0, 1.0):
+            with scaler.withheld(model):
+                loss = F.cross_entropy(model(on(device, IMAGES * len(taken), False)), [0, 1, 1, 0])
+            optimizer.zero_grad()
+            with np.errstate(invalid="ignore"):
+                (scaler.scale(loss) * factor).backward()
+                taken.append(scaler.step(optimizer))
+            scaler.update()
+        assert (taken, scaler.get_scale()) == ([True, False, True, True], 8.0)
+        assert int(model[1].num_batches_tracked) == 3
+        found.append([t.numpy() for t in model.state_dict().values()])
+    for here, there in zip(*found, strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-10, atol=1e-12)
 
 
 def test_a_gradient_that_is_not_finite_is_refused(real):

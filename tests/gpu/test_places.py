@@ -64,6 +64,7 @@ def test_an_averaged_model_and_an_optimizer_follow_their_parameters(real):
 
 
 def test_states_move_between_devices(tmp_path, real):
+    pytest.importorskip("safetensors")
     x = np.random.default_rng(0).random((4, 1, 28, 28), dtype=np.float32)
     for here, there in (("cuda", "cpu"), ("cpu", "cuda")):
         model = train_mlp.build("batch").to(here)
@@ -265,6 +266,8 @@ def test_without_a_gpu_nothing_is_made(ask, monkeypatch):
 
 @pytest.mark.parametrize(("module", "device"), [("mlp", "cuda"), ("cnn", "auto"), ("resnet", "cuda:0")])
 def test_trainers_run_there_and_go_on_elsewhere(module, device, tmp_path, monkeypatch, real):
+    pytest.importorskip("safetensors")
+
     class Few(Subset):
         """Sixteen images: what is to be seen is where they go."""
 
@@ -289,5 +292,6 @@ def read_rows(run):
 
 
 def test_the_text_model_runs_there(tmp_path, real):
+    pytest.importorskip("safetensors")
     assert char_model.main(["--tiny", "--device", "cuda", "--out", str(tmp_path / "run")]) == 0
     assert io.load(tmp_path / "run" / "model.safetensors")

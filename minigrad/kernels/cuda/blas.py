@@ -26,7 +26,10 @@ _NAMES = ("libcublas.so.13", "libcublas.so.12", "libcublas.so.11", "libcublas.so
 
 
 def _library() -> Any:
-    """cuBLAS; CuPy has loaded it already, so it is found by its name alone."""
+    """cuBLAS as CuPy has loaded it, from wherever that is: what is loaded is found by its name alone."""
+    import cupy
+
+    cupy.cuda.get_cublas_handle()  # CuPy loads it for its first product, and there may have been none
     for name in _NAMES:
         try:
             return ctypes.CDLL(name)

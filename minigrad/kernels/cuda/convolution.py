@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.backend import namespace
 from minigrad.kernels.cuda.launch import pointer, takes
 from minigrad.kernels.cuda.windows import described, run
 from minigrad.kernels.registry import accelerates
@@ -78,9 +79,10 @@ def _product(a: Any, b: Any) -> Any:
     """Products of matrices (groups, ·, ·). One needs no copy of a transposed factor."""
     import cupy
 
+    matmul = namespace(a).matmul  # CuPy's own cannot be recorded in a CUDA graph
     if a.shape[0] == 1:
-        return cupy.matmul(a[0], b[0])[None]
-    return cupy.matmul(cupy.ascontiguousarray(a), cupy.ascontiguousarray(b))
+        return matmul(a[0], b[0])[None]
+    return matmul(cupy.ascontiguousarray(a), cupy.ascontiguousarray(b))
 
 
 def _takes(op: Any, a: Any, b: Any, bias: Any = None) -> bool:
