@@ -62,7 +62,7 @@ class ndarray:
 
     @property
     def data(self):
-        return types.SimpleNamespace(ptr=self.host.ctypes.data)
+        return types.SimpleNamespace(ptr=self.host.ctypes.data, device_id=0)
 
     @property
     def device(self):
