@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ELEMENTS", "MOST", "NULL", "THREADS", "blocks", "compute_capability", "element_macros", "element_combinations",
-           "forget", "here", "kernel", "multiprocessors", "options", "pointer", "shared_limit", "source", "takes", "vector"]
+__all__ = ["ELEMENTS", "MOST", "NULL", "THREADS", "blocks", "compute_capability", "element_combinations",
+           "element_macros", "forget", "here", "kernel", "multiprocessors", "options", "pointer", "shared_limit",
+           "source", "takes", "vector"]
 
 NULL = np.intp(0)
 #: Sources whose results have to be, bit for bit, those of their texts.
@@ -131,7 +132,7 @@ def here(*arrays: Any) -> bool:
     import cupy
 
     device = cupy.cuda.runtime.getDevice()
-    return all([a is None or (isinstance(a, cupy.ndarray) and a.data.device_id == device) for a in arrays])
+    return all(a is None or (isinstance(a, cupy.ndarray) and a.data.device_id == device) for a in arrays)
 
 
 def takes(*arrays: Any) -> bool:
