@@ -24,6 +24,8 @@ from minigrad.kernels import cuda
 from minigrad.kernels.cuda import launch
 
 ARCHITECTURE = "sm_90"
+#: What CuPy 14 tells NVRTC besides, whoever asks for the compilation.
+CUPYS = ("-ftz=true", "--device-as-default-execution-space")
 _REGISTERS = re.compile(r"Used (\d+) registers")
 _SPILLED = re.compile(r"(\d+) bytes spill stores")
 
@@ -51,7 +53,7 @@ def by_nvrtc(file, macros):
     program = ctypes.c_void_p()
     source = launch.source(file).encode()
     library.nvrtcCreateProgram(ctypes.byref(program), source, f"{file}.cu".encode(), 0, None, None)
-    options = [*launch.options(file, macros), f"--gpu-architecture={ARCHITECTURE}", "--ptxas-options=-v",
+    options = [*launch.options(file, macros), *CUPYS, f"--gpu-architecture={ARCHITECTURE}", "--ptxas-options=-v",
                *(f"--include-path={folder}" for folder in headers)]
     failed = library.nvrtcCompileProgram(program, len(options),
                                          (ctypes.c_char_p * len(options))(*[o.encode() for o in options]))
