@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from works import WORKS, Work
 
-from minigrad.run import Table, describe_environment
+from minigrad.run import Table
 
 HERE = Path(__file__).resolve().parent
 BLOCK = 0.1
@@ -65,6 +65,18 @@ REFERENCE = ("torch_", "torch", {"BENCH_FLOAT64": "1"})
 TOLERANCE = 2e-5
 
 
+def surroundings() -> dict[str, str]:
+    """The variables of this process but those of OpenBLAS: libraries choose their own kernels for this processor."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
+
+
+def environment_of_workers() -> dict[str, Any]:
+    """Machine and versions, as a worker's process sees them."""
+    code = "import json; from minigrad.run import describe_environment as d; print(json.dumps(d()))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=surroundings())
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
 class Worker:
     """A library's process."""
 
@@ -72,9 +84,7 @@ class Worker:
         counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM_CPU_THREADS"),
                                str(threads))
         path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
-        # Each library chooses its own kernels for this processor, whatever the shell says.
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
-        variables = {**kept, **counts, "BENCH_THREADS": str(threads), "PYTHONPATH": path, **more}
+        variables = {**surroundings(), **counts, "BENCH_THREADS": str(threads), "PYTHONPATH": path, **more}
         self.name = name
         self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self.process = subprocess.Popen([sys.executable, str(HERE / "worker.py"), module], env=variables, text=True,
@@ -326,7 +336,7 @@ def main() -> int:
              if given.only in name and not print(name, file=sys.stderr)}
     print(table(works, names).text())
     if not given.only and given.libraries is not LADDER:
-        environment = describe_environment()
+        environment = environment_of_workers()
         environment["libraries"] = {package: importlib.metadata.version(package) for package in
                                     sorted({LIBRARIES[n][1] for n in names} - {"minigrad", "onednn"})}
         found = {"threads": given.threads, "rounds": given.rounds, "works": works, "left_out": left_out,

@@ -30,7 +30,7 @@ def forward(op: Any, x: Any, w: Any, b: Any) -> Any:
     """y, as the text gives it."""
     if x.ndim < 2 or not _plain(x.dtype, w) or (b is not None and b.dtype != x.dtype):
         return NotImplemented
-    y = np.matmul(x, w.T)
+    y = x.dot(w.T) if x.ndim == 2 else np.matmul(x, w.T)  # for matrices the same product, a microsecond sooner
     return y if b is None else np.add(y, b, y)
 
 
@@ -40,7 +40,7 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
     x, w = saved
     if gy.ndim != 2 or gy.shape[0] > ROWS or not _plain(gy.dtype, *(a for a in saved if a is not None)):
         return NotImplemented
-    gx = np.matmul(gy, w) if needs[0] else None
-    gw = np.matmul(x.T, gy).T if needs[1] else None
-    gb = np.matmul(_ones(gy.shape[0], gy.dtype), gy) if needs[2] else None
+    gx = gy.dot(w) if needs[0] else None
+    gw = x.T.dot(gy).T if needs[1] else None
+    gb = _ones(gy.shape[0], gy.dtype).dot(gy) if needs[2] else None
     return gx, gw, gb
