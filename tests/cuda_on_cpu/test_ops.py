@@ -105,7 +105,7 @@ def test_arrays_of_another_device_than_the_current_are_left_to_the_text(cupy, mo
 
 def test_every_device_is_asked_for_shared_memory(cupy, monkeypatch):
     """The limit that a kernel is given holds on one device."""
-    macros = {"ELEMENT": "float", "HALF": 0, "VEC": 4, "THREADS": 256, "EPT": 1, "CENTRED": 1}
+    macros = {"ELEMENT": "float", "HALF": 0, "VEC": 4, "THREADS": 32, "EPT": 1, "CENTRED": 1}
     one = launch.kernel("normalization_rows", "row_forward", 100_000, **macros)
     assert launch.kernel("normalization_rows", "row_forward", 100_000, **macros) is one
     monkeypatch.setattr(cupy.cuda.runtime, "getDevice", lambda: 1)
