@@ -176,6 +176,8 @@ class Sequential(_Numbered):
         fusing = module is not None and _may_fuse(x, ActivatedBatchNorm)
         while module is not None:
             following = next(modules, None)
+            if following is None and residual is not None and module.__class__ in _BATCH_NORMS:
+                _refuse_residual(residual, x)  # before the running statistics move
             if following is None and residual is not None and activation and _absorbs(module) and _may_fuse(
                 x, ResidualBatchNorm
             ):
@@ -201,11 +203,16 @@ _FUNCTIONS = {"relu": ops.relu, "sigmoid": ops.sigmoid}
 def _followed(y: Any, residual: Any, activation: str | None) -> Any:
     """a(y + residual), as far as the two are given."""
     if residual is not None:
-        if tuple(residual.shape) != tuple(y.shape):
-            raise ShapeError("Sequential", got=f"residual of shape {tuple(residual.shape)}",
-                             wanted=f"{tuple(y.shape)}, the shape of what the last module gives")
+        _refuse_residual(residual, y)
         y = y + residual
     return y if activation is None else _FUNCTIONS[activation](y)
+
+
+def _refuse_residual(residual: Any, y: Any) -> None:
+    """Refuse a residual of another shape than what the last module gives."""
+    if tuple(residual.shape) != tuple(y.shape):
+        raise ShapeError("Sequential", got=f"residual of shape {tuple(residual.shape)}",
+                         wanted=f"{tuple(y.shape)}, the shape of what the last module gives")
 
 
 def _may_fuse(x: Any, op: type[Op]) -> bool:

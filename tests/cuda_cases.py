@@ -137,7 +137,16 @@ ELEMENTWISE = [
     dropped((6, 8), 0.3), dropped((5, 7), 0.5), dropped((4, 4), 1.0),
 ]
 
-CASES = [*POOLING, *CONVOLUTIONS, *ENTROPY, *ELEMENTWISE]
+#: Stacks of matrices, and maps of them: for products that are not the kernels', but not simply CuPy's either.
+PRODUCTS = [
+    Case("linear (2, 3, 4)", ops.linear, ((2, 3, 4), (5, 4), (5,)), set(), 2),
+    Case("linear (2, 1, 3, 4)", ops.linear, ((2, 1, 3, 4), (5, 4)), set()),
+    Case("matmul (2, 3, 4) (2, 4, 5)", ops.matmul, ((2, 3, 4), (2, 4, 5)), set(), 2),
+    Case("matmul (2, 1, 3, 4) (3, 4, 2)", ops.matmul, ((2, 1, 3, 4), (3, 4, 2)), set()),
+    Case("matmul (2, 3, 4) (4, 2)", ops.matmul, ((2, 3, 4), (4, 2)), set()),
+]
+
+CASES = [*POOLING, *CONVOLUTIONS, *ENTROPY, *ELEMENTWISE, *PRODUCTS]
 
 
 # ------------------------------------------------------------------ numbers that are none

@@ -62,7 +62,7 @@ class ndarray:
 
     @property
     def data(self):
-        return types.SimpleNamespace(ptr=self.host.ctypes.data)
+        return types.SimpleNamespace(ptr=self.host.ctypes.data, device_id=0)
 
     @property
     def device(self):
@@ -199,8 +199,10 @@ def _like(function):
 
 
 def matmul(x, y):
-    """As cuBLAS: half precision is added up in float32, and rounded once."""
+    """As CuPy: half precision is added up in float32, and rounded once; there are no stacks of bfloat16."""
     dtype = np.result_type(x.dtype, y.dtype)
+    if dtype.name == "bfloat16" and max(x.ndim, y.ndim) > 2:
+        raise NotImplementedError("a product of stacks of bfloat16")
     wide = np.float32 if dtype.itemsize == 2 else dtype
     return ndarray(np.matmul(x.host.astype(wide, copy=False), y.host.astype(wide, copy=False)).astype(dtype))
 

@@ -11,7 +11,8 @@ from kernels_and_texts import compare, derivatives
 from minigrad import Tensor, functional, grad, ops
 from minigrad.backend import namespace
 from minigrad.cuda import _Names
-from minigrad.kernels.cuda import convolution
+from minigrad.errors import DeviceError
+from minigrad.kernels.cuda import convolution, launch
 from minigrad.modes import switch
 
 
@@ -86,3 +87,51 @@ def test_calls_that_are_declined(cupy, name):
     before = len(Function.launched)
     compare(function, [np.random.default_rng(0).standard_normal((4, 6, 6, 6))], 1e-5, dtype, "cuda")
     assert Function.launched[before:] == launched
+
+
+#: Functions of two arrays of one element.
+CROSSWISE = {
+    "silu": lambda x, y: ops.silu(x),
+    "convolution": functional.conv2d,
+    "a convolution's bias": lambda x, b: functional.conv2d(x, x, b.reshape(1)),
+    "layer_norm": lambda x, w: ops.layer_norm(x, 1, None, w.reshape(1)),
+    "inference": lambda x, w: ops.batch_norm_inference(x, w.reshape(1), w.reshape(1)),
+    "dropout": lambda x, kept: ops.dropout(x, kept > 0, 0.5),
+    "cross_entropy": lambda x, q: ops.cross_entropy(x, q, True),
+}
+
+
+def single(device):
+    return Tensor(np.ones((1, 1, 1, 1), np.float32), device=device)
+
+
+@pytest.mark.parametrize("name", list(CROSSWISE)[1:])
+def test_arrays_of_the_host_are_refused_naming_both_devices(cupy, name):
+    """One element would else be passed by value, where the kernel takes an address."""
+    before = len(Function.launched)
+    with pytest.raises(DeviceError, match=r"cpu.*cuda:0"):
+        CROSSWISE[name](single("cuda"), single("cpu"))
+    assert len(Function.launched) == before
+
+
+@pytest.mark.parametrize("name", CROSSWISE)
+def test_arrays_of_another_device_than_the_current_are_left_to_the_text(cupy, monkeypatch, name):
+    """CuPy launches on its current device, and the kernels' results are made there."""
+    before = len(Function.launched)
+    CROSSWISE[name](single("cuda"), single("cuda"))
+    assert len(Function.launched) > before
+    before = len(Function.launched)
+    monkeypatch.setattr(cupy.cuda.runtime, "getDevice", lambda: 1)
+    CROSSWISE[name](single("cuda"), single("cuda"))
+    assert len(Function.launched) == before
+
+
+def test_every_device_is_asked_for_shared_memory(cupy, monkeypatch):
+    """The limit that a kernel is given holds on one device."""
+    macros = {"ELEMENT": "float", "HALF": 0, "VEC": 4, "THREADS": 32, "EPT": 1, "CENTRED": 1}
+    one = launch.kernel("normalization_rows", "row_forward", 100_000, **macros)
+    assert launch.kernel("normalization_rows", "row_forward", 100_000, **macros) is one
+    monkeypatch.setattr(cupy.cuda.runtime, "getDevice", lambda: 1)
+    other = launch.kernel("normalization_rows", "row_forward", 100_000, **macros)
+    assert other is not one
+    assert other.max_dynamic_shared_size_bytes == 100_000

@@ -1,5 +1,7 @@
 """BatchNorm, a residual and an activation as one operation: against three, to order three, and by layers."""
 
+import itertools
+
 import numpy as np
 import pytest
 from kernels_and_texts import compare, derivatives
@@ -138,7 +140,7 @@ def test_sequential_is_one_operation_where_nobody_looks_on():
 def test_refusals():
     x, _, _, z = draw((4, 3))
     layer, body = layers.BatchNorm1d(3, dtype=np.float64), layers.Sequential(layers.BatchNorm1d(3, dtype=np.float64))
-    before = layer.state_dict()
+    before = [{name: np.array(a) for name, a in module.state_dict().items()} for module in (layer, body[0])]
     for call in (lambda **k: ops.batch_norm(x, **k), lambda **k: layer(Tensor(x), **k),
                  lambda **k: F.batch_norm(x, None, None, training=True, **k),
                  lambda **k: ops.batch_norm_inference(x, x[0], x[0], **k)):
@@ -146,9 +148,10 @@ def test_refusals():
             call(residual=z[0], activation="relu")
         with pytest.raises(ArgumentError, match="residual and a mask"):
             call(residual=z, mask=np.ones(4, bool))
-    for activation in (None, "relu"):
-        with pytest.raises(ShapeError, match=r"residual of shape \(3,\)"):
+    for activation, tier in itertools.product((None, "relu"), ("text", "all")):
+        with pytest.raises(ShapeError, match=r"residual of shape \(3,\)"), kernels.tier(tier):
             body(Tensor(x), residual=z[0], activation=activation)
     with pytest.raises(ArgumentError, match=r"activation='tanh'.*relu, sigmoid"):
         body(Tensor(x), residual=z, activation="tanh")
-    assert all(np.array_equal(a, b) for a, b in zip(before.values(), layer.state_dict().values()))
+    for old, module in zip(before, (layer, body[0])):
+        assert all(np.array_equal(a, module.state_dict()[name]) for name, a in old.items())

@@ -11,12 +11,13 @@ from minigrad.kernels.cuda import (
     normalization,
     normalization_plans,
     pooling,
+    products,
     updates,
     windows,
 )
 
 __all__ = ["combinations", "convolution", "elementwise", "entropy", "normalization", "normalization_plans", "pooling",
-           "updates", "windows"]
+           "products", "updates", "windows"]
 
 
 def combinations(every: bool) -> list[tuple[str, dict[str, Any]]]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import namespace
-from minigrad.kernels.cuda.launch import pointer, takes
+from minigrad.kernels.cuda.launch import MOST, here, pointer, takes
+from minigrad.kernels.cuda.products import product
 from minigrad.kernels.cuda.windows import described, run
 from minigrad.kernels.registry import accelerates
 from minigrad.ops.convolution import Convolution, ConvolutionInput, ConvolutionWeight
@@ -30,12 +30,13 @@ class _Sizes:
         lengths = op.lengths(spatial, kernel)
         self.count, self.channels, self.groups, self.out = count, channels, op.groups, out
         self.places, self.length = math.prod(kernel), math.prod(lengths)
+        self.image_size = channels * math.prod(spatial)
         self.rows = channels // op.groups * self.places
         self.windows = described(spatial, lengths, kernel, op)
 
     def fits(self) -> bool:
-        """Whether the source has loops for so many axes, and 32 bits count the columns of an image."""
-        return self.windows is not None and self._elements() < 2**31
+        """Whether the source has loops for so many axes, and 32 bits count the elements and the columns of an image."""
+        return self.windows is not None and max(self._elements(), self.image_size) <= MOST
 
     def _elements(self) -> int:
         """Of the largest array that one image takes."""
@@ -76,17 +77,19 @@ def _exchange(x: Any, bias: Any, y: Any, first: int, second: int, length: int) -
 
 
 def _product(a: Any, b: Any) -> Any:
-    """Products of matrices (groups, ·, ·). One needs no copy of a transposed factor."""
+    """Products of matrices (groups, ·, ·), by what can be recorded while a step is. One needs no copy of a transposed
+    factor.
+    """
     import cupy
 
-    matmul = namespace(a).matmul  # CuPy's own cannot be recorded in a CUDA graph
     if a.shape[0] == 1:
-        return matmul(a[0], b[0])[None]
-    return matmul(cupy.ascontiguousarray(a), cupy.ascontiguousarray(b))
+        return product(a[0], b[0])[None]
+    return product(cupy.ascontiguousarray(a), cupy.ascontiguousarray(b))
 
 
 def _takes(op: Any, a: Any, b: Any, bias: Any = None) -> bool:
-    return takes(a, b) and a.ndim <= 5 and (bias is None or (bias.dtype == a.dtype and bias.flags.c_contiguous))
+    return takes(a, b) and a.ndim <= 5 and (
+        bias is None or (here(bias) and bias.dtype == a.dtype and bias.flags.c_contiguous))
 
 
 @accelerates(Convolution, "forward", device="cuda", when=_takes)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.kernels.cuda.launch import ELEMENTS, THREADS, blocks, element_macros, kernel, takes, vector
+from minigrad.kernels.cuda.launch import ELEMENTS, THREADS, blocks, element_macros, here, kernel, takes, vector
 from minigrad.kernels.registry import accelerates
 from minigrad.ops.activation import GELU, GELUTanh, ReLU, Sigmoid, SiLU
 from minigrad.ops.elementwise import Tanh
@@ -54,7 +54,7 @@ for _op in BACKWARD:
 
 
 def _drops(x: Any, kept: Any) -> bool:
-    return takes(x) and kept.dtype == np.bool_ and kept.flags.c_contiguous and kept.shape == x.shape
+    return takes(x) and here(kept) and kept.dtype == np.bool_ and kept.flags.c_contiguous and kept.shape == x.shape
 
 
 @accelerates(Dropout, "forward", device="cuda")

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ELEMENTS", "NULL", "THREADS", "blocks", "compute_capability", "element_macros", "element_combinations",
-           "forget", "kernel", "multiprocessors", "options", "pointer", "shared_limit", "source", "takes", "vector"]
+__all__ = ["ELEMENTS", "MOST", "NULL", "THREADS", "blocks", "compute_capability", "element_combinations",
+           "element_macros", "forget", "here", "kernel", "multiprocessors", "options", "pointer", "shared_limit",
+           "source", "takes", "vector"]
 
 NULL = np.intp(0)
 #: Sources whose results have to be, bit for bit, those of their texts.
 EXACT = {"updates"}
+#: Elements of the largest array that is taken: 32 bits count them, and a block's threads beyond.
+MOST = 2**31 - 2**20
 #: Threads of a block, where nothing asks for another number.
 THREADS = 256
 #: What the sources call the dtypes they take.
@@ -41,9 +44,10 @@ def options(file: str, macros: dict[str, Any]) -> tuple[str, ...]:
     return "-std=c++17", *exact, *(f"-D{key}={value}" for key, value in sorted(macros.items()))
 
 
-@functools.cache
 def kernel(file: str, name: str, shared_bytes: int = 0, **macros: Any) -> Any:
     """A kernel of a source compiled with these macros; compiled once in a process, and cached on disk by CuPy.
+
+    It is launched on CuPy's current device and stream, and asks for its shared memory on each device by itself.
 
     Parameters
     ----------
@@ -56,6 +60,14 @@ def kernel(file: str, name: str, shared_bytes: int = 0, **macros: Any) -> Any:
     **macros
         See `options`.
     """
+    import cupy
+
+    return _kernel(cupy.cuda.runtime.getDevice(), file, name, shared_bytes, **macros)
+
+
+@functools.cache
+def _kernel(device: int, file: str, name: str, shared_bytes: int, **macros: Any) -> Any:
+    """`kernel` for the current device."""
     found = _module(file, options(file, macros)).get_function(name)
     # With what it declares itself, more than the 48 KiB that need no asking; other launches may have asked for more.
     if shared_bytes > max(40 * 1024, found.max_dynamic_shared_size_bytes):
@@ -80,7 +92,7 @@ def _properties(device: int) -> dict[str, Any]:
 
 def forget() -> None:
     """Forget what was compiled and what is known of the devices: another module stands for CuPy from here on."""
-    kernel.cache_clear()
+    _kernel.cache_clear()
     _module.cache_clear()
     _properties.cache_clear()
 
@@ -112,10 +124,21 @@ def element_combinations(file: str, **macros: Any) -> Iterator[tuple[str, dict[s
         yield file, {"ELEMENT": element, "HALF": int(element != "float"), **macros}
 
 
+def here(*arrays: Any) -> bool:
+    """Whether all are absent or arrays of CuPy's current device: a launch takes addresses, and asks for nothing.
+
+    Others are left to the texts, for which CuPy says what is wrong with them.
+    """
+    import cupy
+
+    device = cupy.cuda.runtime.getDevice()
+    return all(a is None or (isinstance(a, cupy.ndarray) and a.data.device_id == device) for a in arrays)
+
+
 def takes(*arrays: Any) -> bool:
-    """Whether all are C-contiguous, of one dtype that the sources know, not empty, and 32 bits count their elements."""
-    return arrays[0].dtype.name in ELEMENTS and all(
-        a.dtype == arrays[0].dtype and a.flags.c_contiguous and 0 < a.size < 2**31 for a in arrays)
+    """Whether all are `here`, C-contiguous, of one dtype that the sources know, neither empty nor beyond `MOST`."""
+    return here(*arrays) and arrays[0].dtype.name in ELEMENTS and all(
+        a.dtype == arrays[0].dtype and a.flags.c_contiguous and 0 < a.size <= MOST for a in arrays)
 
 
 def blocks(count: int, like: Any, threads: int = THREADS) -> tuple[int]:

@@ -17,8 +17,13 @@ struct alignas(sizeof(T) * VEC) Pack { T v[VEC]; };
 struct alignas(VEC >= 4 ? 16 : 4 * VEC) Floats { float v[VEC]; };
 
 // ------------------------------------------------------------------ shared memory, filled asynchronously
-// A thread reads back only what it staged itself, so no barrier is needed.
+// A thread reads back only what it staged itself, so no barrier is needed. Before Ampere nothing is asynchronous.
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+template <class P> __device__ __forceinline__ void stage(P *to, const P *from) { *to = *from; }
+__device__ __forceinline__ void commit() {}
+__device__ __forceinline__ void wait() {}
+#else
 template <class P> __device__ __forceinline__ void stage(P *to, const P *from) {
     if (sizeof(P) < 4) {
         *to = *from;
@@ -35,6 +40,7 @@ template <class P> __device__ __forceinline__ void stage(P *to, const P *from) {
 
 __device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 __device__ __forceinline__ void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+#endif
 
 // ------------------------------------------------------------------ sums over part of a warp, a block, a cluster
 

@@ -14,12 +14,13 @@ import numpy as np
 
 from minigrad.kernels.cuda import normalization_plans as plans
 from minigrad.kernels.cuda.launch import (
-    ELEMENTS,
     compute_capability,
+    here,
     kernel,
     multiprocessors,
     pointer,
     shared_limit,
+    takes,
 )
 from minigrad.kernels.cuda.normalization_plans import Gpu, Plan, Sets
 from minigrad.kernels.registry import accelerates
@@ -41,15 +42,13 @@ FLOAT = np.dtype(np.float32)
 
 
 def _plain(*arrays: Any) -> bool:
-    """Whether all are C-contiguous, of the first one's dtype, which the sources take, and neither empty nor huge."""
-    x = arrays[0]
-    return x.dtype.name in ELEMENTS and 0 < x.size < 2**31 and all(
-        a is None or (a.flags.c_contiguous and a.dtype == x.dtype) for a in arrays)
+    """Whether all are absent, or as `takes` wants them: gradients, residuals and results are of x's shape."""
+    return takes(*[a for a in arrays if a is not None])
 
 
 def _parameters(*arrays: Any) -> bool:
     """Whether all are absent or float32."""
-    return all(a is None or (a.dtype == FLOAT and a.flags.c_contiguous) for a in arrays)
+    return here(*arrays) and all(a is None or (a.dtype == FLOAT and a.flags.c_contiguous) for a in arrays)
 
 
 def _gpu(x: Any) -> Gpu:
@@ -131,7 +130,7 @@ def rms_forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
 def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs: Any, gy: Any,
               gresidual: bool = False) -> Any:
     """(gx, gweight, gbias, gresidual); NotImplemented where no kernel fits. `y` is what a fused activation gave."""
-    if not needs[0] or gy.dtype != x.dtype or not _plain(x, y) or not _parameters(weight, mean, rstd):
+    if not needs[0] or gy.dtype != x.dtype or not here(gy) or not _plain(x, y) or not _parameters(weight, mean, rstd):
         return NotImplemented
     import cupy
 

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.kernels.cuda.launch import takes
+from minigrad.kernels.cuda.launch import MOST, here, takes
 from minigrad.kernels.cuda.windows import described, run
 from minigrad.kernels.registry import accelerates
 from minigrad.ops.pooling import MaxPool, Pick, Scatter, Spread, SumPool
 
 
 def _takes(op: Any, x: Any, which: Any = None) -> bool:
-    here = takes(x) and len(op.kernel) <= 3
-    return here and (which is None or (which.dtype == np.int32 and which.flags.c_contiguous))
+    if not takes(x) or not here(which) or len(op.kernel) > 3:
+        return False
+    return which is None or bool(which.dtype == np.int32 and which.flags.c_contiguous)
 
 
 def _from_input(op: Any, x: Any) -> tuple[Any, Any]:
@@ -37,7 +38,7 @@ def _to_input(op: Any, g: Any) -> tuple[Any, Any]:
 
 def _fits(op: Any, x: Any, spatial: Any) -> bool:
     """Whether 32 bits count the elements of the result too."""
-    return bool(math.prod(x.shape[:2]) * math.prod(spatial) < 2**31)
+    return bool(math.prod(x.shape[:2]) * math.prod(spatial) <= MOST)
 
 
 @accelerates(MaxPool, "forward", device="cuda", when=_takes)

@@ -2,7 +2,7 @@
 //
 // The same operations in the same order as the optimizers' texts, each rounded to float (compiled without joining
 // products and sums): parameters come out bit for bit as the texts leave them. Parameters of half precision are updated
-// in float and rounded once.
+// in float and rounded once. But CuPy has all that it compiles take numbers below 2⁻¹²⁶ for 0, here as in the texts.
 
 #include "elements.cuh"
 

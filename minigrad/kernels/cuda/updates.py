@@ -58,10 +58,14 @@ def run(rule: tuple[Any, ...], members: Sequence[tuple[Any, Sequence[Any], Any]]
     values = np.zeros(1, _NUMBERS)
     if recorded is None:
         values["v"][0, : len(numbers)] = numbers
-    launch = kernel(FILE, name, **element_macros(members[0][0].dtype))
-    for start in range(0, len(members), MOST):
-        table, blocks = _table(members[start : start + MOST], flags)
-        launch((blocks,), (THREADS,), (table, values, NULL if recorded is None else recorded, np.int32(len(numbers))))
+    import cupy
+
+    with cupy.cuda.Device(members[0][0].device.id):  # which need not be the current one: nobody else sees to it here
+        launch = kernel(FILE, name, **element_macros(members[0][0].dtype))
+        for start in range(0, len(members), MOST):
+            table, blocks = _table(members[start : start + MOST], flags)
+            launch((blocks,), (THREADS,),
+                   (table, values, NULL if recorded is None else recorded, np.int32(len(numbers))))
 
 
 def _table(members: Sequence[tuple[Any, Sequence[Any], Any]], flags: int) -> tuple[np.ndarray[Any, Any], int]:
