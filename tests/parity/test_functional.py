@@ -26,7 +26,7 @@ ELSEWHERE = {"tanh": torch.tanh, **{f"max_pool{n}d": getattr(F, f"max_pool{n}d_w
 
 
 #: Arguments that torch does not have: by keyword alone.
-OURS = ("generator", "mask", "activation")
+OURS = ("generator", "mask", "activation", "residual")
 
 
 @pytest.mark.parametrize("name", functional.__all__)
