@@ -178,10 +178,8 @@ class Sequential(_Numbered):
             following = next(modules, None)
             if following is None and residual is not None and module.__class__ in _BATCH_NORMS:
                 _refuse_residual(residual, x)  # before the running statistics move
-            if following is None and residual is not None and activation and _absorbs(module) and _may_fuse(
-                x, ResidualBatchNorm
-            ):
-                return module(x, activation=activation, residual=residual)
+                if activation and _absorbs(module) and _may_fuse(x, ResidualBatchNorm):
+                    return module(x, activation=activation, residual=residual)
             joined = _activation_after(module, following) if fusing else None
             if joined is not None:
                 x = module(x, activation=joined)
