@@ -142,13 +142,18 @@ class Tracked(Normalization):
     def _next(self, update: StatsUpdate, momentum: float | None,
               batches: int) -> tuple[Array, Array, bool, Array | None]:
         """New running mean and variance, whether both are finite, and the new number of batches."""
+        mean, variance, count = self._known(batches)
+        if momentum is None:
+            momentum = self._weight_of_new(count, number)
+        return (*update.moved(mean, variance, momentum), count)
+
+    def _known(self, batches: int) -> tuple[Array, Array, Array | None]:
+        """Running mean and variance as they are, and the number of batches once `batches` more are counted."""
         mean, variance, seen = self.running_mean, self.running_var, self.num_batches_tracked
         if mean is None or variance is None:
             raise StateError("commit", got=f"{type(self).__name__} without running statistics", wanted="some to update")
         count = None if seen is None else as_array(seen.data + batches)  # the sum of 0-dimensional arrays is a number
-        if momentum is None:
-            momentum = self._weight_of_new(count, number)
-        return (*update.moved(mean.data, variance.data, momentum), count)
+        return mean.data, variance.data, count
 
     def previewed(self, update: StatsUpdate, momentum: float | None = None, batches: int = 1) -> tuple[Array, Array]:
         """The running mean and variance that `commit` would bring. Nothing changes."""
@@ -206,15 +211,13 @@ class Tracked(Normalization):
         if self.nonfinite == "raise":
             raise GraphError("running statistics", got="nonfinite='raise' in a step that is being recorded",
                              wanted="nonfinite='skip'", hint="A recorded step cannot raise")
-        mean, variance, seen = self.running_mean, self.running_var, self.num_batches_tracked
-        if mean is None or variance is None:
-            raise StateError("commit", got=f"{type(self).__name__} without running statistics", wanted="some to update")
-        count = None if seen is None else as_array(seen.data + batches)
+        mean, variance, count = self._known(batches)
         weight = self._weight_of_new(count, lambda held: held) if momentum is None else momentum
-        moved, spread, finite = moved_on_device(mean.data, variance.data, update.mean, update.variance, weight,
+        moved, spread, finite = moved_on_device(mean, variance, update.mean, update.variance, weight,
                                                 update.count / (update.count - 1))
-        where = namespace(moved).where
-        self._bind(moved, spread, None if seen is None else where(finite, count, seen.data))
+        if count is not None:
+            count = namespace(moved).where(finite, count, count - batches)
+        self._bind(moved, spread, count)
         return True
 
     def acceptable(self, update: StatsUpdate) -> bool:
