@@ -16,27 +16,14 @@ import types
 import weakref
 from typing import ClassVar
 
+import cupy_device
 import numpy as np
 
 CAPTURING = "the current stream is capturing, so synchronous API calls are disallowed"
 
 
-class Device:
+class Device(cupy_device.Device):
     """One GPU."""
-
-    def __init__(self, index=0):
-        self.id = index
-
-    def __eq__(self, other):  # and so, as in CuPy, it can be no key of a dict
-        return isinstance(other, Device) and self.id == other.id
-
-    __hash__ = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        return None
 
     def synchronize(self):
         _refuse_waiting()

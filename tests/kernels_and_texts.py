@@ -42,3 +42,13 @@ def compare(function, arrays, tolerance, dtype=np.float32, device="cpu", **optio
         if b.size:
             assert np.abs(a.astype(np.float64) - b).max() <= tolerance * max(np.abs(b).max(), 1e-30), f"result {i}"
     return got
+
+
+def compare_with_parts(fused, composed, arrays):
+    """One operation to order two: in float32 against its text, in float64 against the operations it joins."""
+    for order in (1, 2):
+        compare(fused, arrays, 1e-5, order=order)
+        found, wanted = (derivatives(function, arrays, order=order) for function in (fused, composed))
+        assert len(found) == len(wanted)
+        for a, b in zip(found, wanted):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11 * np.abs(b).max())
