@@ -328,12 +328,18 @@ class Module:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters here and below, or with ``set_to_none=False`` make them zeros."""
         graph = current().graph
-        for _, module in self._walk(""):
-            for _, parameter in module._own(PARAMETER):  # one that is shared comes several times, which does no harm
+        held = self.__dict__
+        for name, kind in self._kinds.items():
+            part = held[name]
+            if part is None:
+                continue
+            if kind == MODULE:  # one that is shared comes several times, which does no harm
+                part.zero_grad(set_to_none)
+            elif kind == PARAMETER:
                 if graph is not None:
-                    graph.cleared(parameter)
-                if parameter.grad is not None:
-                    parameter.grad = None if set_to_none else parameter.grad.detach().zeros_like()
+                    graph.cleared(part)
+                if part.grad is not None:
+                    part.grad = None if set_to_none else part.grad.detach().zeros_like()
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call `fn` with every module, children before their parents; returns self."""

@@ -26,7 +26,7 @@ __all__ = ["InstanceStatsUpdate", "StatisticsLedger", "StatsUpdate", "accumulate
 
 def _real(count: Any) -> Any:
     """A number of values, or an array of them, as what can be divided: the array API divides no integers."""
-    return count if isinstance(count, (int, float)) or not is_array(count) else astype(count, np.float64)
+    return astype(count, np.float64) if is_array(count) else count
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class StatsUpdate:
 
     def moved(self, running_mean: Array, running_var: Array, momentum: float) -> tuple[Array, Array, bool]:
         """As `applied`, and whether all of the new averages are finite."""
-        count = _real(self.count)
+        count = self.count
+        if count.__class__ is not int:
+            count = _real(count)
         averages = RunningAverages(momentum, count / (count - 1))
         return averages.run_forward(running_mean, running_var, self.mean, self.variance)  # type: ignore[no-any-return]
 

@@ -237,7 +237,7 @@ def _edge(tensor: Any) -> Any:
 
 def _seed(output: Any, gradient: Any, create_graph: bool, where: str) -> Any:
     """The gradient that backward starts with at one output, checked."""
-    if not _is_tensor(output):
+    if not isinstance(output, Traced):
         raise DtypeError(where, got=f"an output of type {type(output).__name__}", wanted="a Tensor")
     array = output.data
     if gradient.__class__ is output.__class__ and not create_graph and output.requires_grad:
@@ -275,7 +275,7 @@ def backward(output: Any, gradient: Any = None, create_graph: bool = False, reta
     start = _seed(output, gradient, create_graph, "backward")
     kept: list[tuple[Any, Any]] = []
     leaves = _run({_edge(output): start}, create_graph, retain, output.wrap, retained=kept)
-    owners = {id(memory(value(start))[0])}
+    owners = {id(start if start.__class__ is ndarray and start.base is None else memory(value(start))[0])}
     graph = current().graph
     if graph is not None:
         graph.differentiated([tensor for tensor, total in (*kept, *leaves.items()) if total is not None])

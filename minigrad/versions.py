@@ -13,34 +13,44 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from minigrad.backend import Array, memory
 from minigrad.modes import current
 
-__all__ = ["tick", "written", "wrote"]
+__all__ = ["Place", "place_of", "tick", "written", "wrote"]
 
 tick = itertools.count(1).__next__
 newest = 0  #: the tick of the newest write of all; 0 before the first
 _log: dict[int, tuple[Any, dict[tuple[int, int], int]]] = {}  # id(owner) -> (weak reference to it, {bytes: tick})
 _writing = threading.Lock()
+Place = tuple[dict[tuple[int, int], int], tuple[int, int]]  # {bytes: tick} of an owner, and which of its bytes
 
 
-def wrote(*arrays: Array) -> None:
-    """Log that the elements of these arrays were changed in place just now."""
+def place_of(array: Array) -> Place:
+    """Where the writes to an array are logged: known as long as its memory lives, and good for `wrote`."""
+    owner, low, high = memory(array)
+    entry = _log.get(id(owner))
+    if entry is None or entry[0]() is not owner:
+        entry = _log[id(owner)] = (weakref.ref(owner, partial(_forget, id(owner))), {})
+    return entry[1], (low, high)
+
+
+def wrote(*arrays: Array, places: Iterable[Place] | None = None) -> None:
+    """Log that the elements of these arrays were changed in place just now.
+
+    `places` are what `place_of` has said of them, if the caller has kept it: finding them takes most of the time.
+    """
     global newest  # noqa: PLW0603 - one clock for the process, as for `tick`
     graph = current().graph
     if graph is not None:
         graph.wrote(arrays)
     with _writing:  # else a thread could set the clock back
         newest = now = tick()
-        for array in arrays:
-            owner, low, high = memory(array)
-            entry = _log.get(id(owner))
-            if entry is None or entry[0]() is not owner:
-                entry = _log[id(owner)] = (weakref.ref(owner, partial(_forget, id(owner))), {})
-            entry[1][low, high] = now
+        for ticks, span in map(place_of, arrays) if places is None else places:
+            ticks[span] = now
 
 
 def _forget(key: int, _: Any) -> None:

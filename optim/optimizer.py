@@ -16,9 +16,9 @@ from minigrad.modes import KERNEL_TIERS, current, enable_grad
 from minigrad.optim import checkpoint
 from minigrad.optim.options import LABELS, Options, as_groups, as_parameters, described
 from minigrad.optim.recorded import RecordedStep
-from minigrad.optim.slots import Scratch, Slot, flattened
+from minigrad.optim.slots import Numbers, Scratch, Slot
 from minigrad.tensor import Tensor
-from minigrad.versions import wrote
+from minigrad.versions import place_of, wrote
 
 __all__ = ["Optimizer"]
 
@@ -205,10 +205,14 @@ class Optimizer(ABC):
                 loss = closure()
         shared: dict[Any, tuple[Any, ...]] = {}
         lists: dict[Any, tuple[Any, list[Any]]] = {}
-        graph = current().graph
+        mode = current()
         ready = self._ready()
-        recorded = None if graph is None else graph.stepped(RecordedStep(self, [slot for slot, *_ in ready]))
-        wrote(*[array for _, array, _, _ in ready])  # first: a write that is interrupted is a write
+        recorded = None if mode.graph is None else mode.graph.stepped(RecordedStep(self, [slot for slot, *_ in ready]))
+        # First: a write that is interrupted is a write.
+        wrote(*[array for _, array, _, _ in ready],
+              places=[slot.place if slot.array is array else place_of(array) for slot, array, _, _ in ready])
+        before: Any = None
+        numbers: Any = ()
         for slot, array, gradient, settings in ready:
             options = settings[0]
             if slot.array is not array or slot.settings is not settings:
@@ -218,13 +222,17 @@ class Optimizer(ABC):
             if step:
                 state["step"] = step
             key = (id(options), step, slot.first, slot.kind)
-            numbers = shared.get(key)
-            if numbers is None:
-                numbers = shared[key] = (
-                    _scalars(self.numbers(options, step, slot.first), slot.kind) if recorded is None
-                    else recorded.numbers(slot, options, step))
+            if key != before:  # mostly all parameters share their numbers
+                before, numbers = key, shared.get(key)
+                if numbers is None:
+                    numbers = shared[key] = (
+                        _arrays(self.numbers(options, step, slot.first), slot.kind) if recorded is None
+                        else recorded.numbers(slot, options, step))
             slot.first = False
-            if slot.listed is not None and gradient.strides == slot.array.strides and current().kernels >= FUSED:
+            whole = mode.kernels >= FUSED and gradient.strides == slot.array.strides
+            if whole and slot.fused is not None:
+                slot.fused(gradient.ravel("K"), numbers.vector)
+            elif whole and slot.listed is not None:
                 among = slot.loop, array.dtype, device_of(array), id(numbers)
                 lists.setdefault(among, (numbers, []))[1].append((array, slot.listed, gradient))
             else:
@@ -295,10 +303,7 @@ class Optimizer(ABC):
         slot.choose(self.loop(options), self.arrays)
 
     def _write(self, slot: Slot, gradient: Array, options: Options, numbers: tuple[Any, ...]) -> None:
-        """Update one parameter, by a compiled loop or block by block."""
-        if slot.fused is not None and gradient.strides == slot.array.strides and current().kernels >= FUSED:
-            slot.fused(flattened(gradient), *numbers)
-            return
+        """Update one parameter, block by block."""
         xp = namespace(slot.array)
         # Arrays of different memory orders are slow to combine (5 ms, not 0.5, for 512 × 784): one copy is cheaper.
         copy = slot.half or gradient.strides != slot.array.strides
@@ -371,7 +376,7 @@ class Optimizer(ABC):
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
 
-def _scalars(numbers: tuple[float, ...], kind: tuple[str, Any]) -> tuple[Any, ...]:
-    """The numbers as they are fastest: for NumPy arrays without axes (half the time of floats), for CuPy floats."""
+def _arrays(numbers: tuple[float, ...], kind: tuple[str, Any]) -> tuple[Any, ...]:
+    """The numbers as they are fastest: arrays for NumPy, floats for CuPy."""
     device, dtype = kind
-    return tuple([np.array(number, dtype) for number in numbers]) if device == "cpu" else numbers
+    return Numbers.views(np.array(numbers, dtype)) if device == "cpu" else numbers

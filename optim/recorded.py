@@ -14,7 +14,7 @@ import numpy as np
 from minigrad.errors import GraphError
 from minigrad.modes import current
 from minigrad.optim.options import Options
-from minigrad.optim.slots import DeviceNumbers, Slot
+from minigrad.optim.slots import Numbers, Slot
 
 if TYPE_CHECKING:
     from minigrad.optim.optimizer import Optimizer
@@ -50,7 +50,7 @@ class RecordedStep:
         self.flags = [(group, self._flags(group)) for group in optimizer.param_groups
                       if any(group is own for *_, own in self.parts)]
         self.held = [dict(slot.state) for slot in slots]
-        self.rooms: list[tuple[DeviceNumbers, Slot, Options]] = []
+        self.rooms: list[tuple[Numbers, Slot, Options]] = []
         self.known: list[tuple[float, ...]] = []
 
     def _flags(self, group: Options) -> Any:
@@ -59,11 +59,11 @@ class RecordedStep:
         loop = self.optimizer.loop(options)
         return loop if loop is not None else [(name, bool(v)) for name, v in options.items() if name != "lr"]
 
-    def numbers(self, slot: Slot, options: Options, step: int) -> DeviceNumbers:
+    def numbers(self, slot: Slot, options: Options, step: int) -> Numbers:
         """Where the graph reads the numbers that some parameters share."""
         found = self.optimizer.numbers(options, step, False)
         with current().graph.outside():
-            room = DeviceNumbers.room(len(found), slot.array)
+            room = Numbers.room(len(found), slot.array)
         self.rooms.append((room, slot, next(group for other, _, _, group in self.parts if other is slot)))
         self.known.append(found)
         return room

@@ -14,6 +14,7 @@ from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.functional.arguments import check_reduction
 from minigrad.modes import current
 from minigrad.op import Traced, beside, holds, value
+from minigrad.ops.loss import class_coefficients
 
 __all__ = ["cross_entropy", "nll_loss"]
 
@@ -84,15 +85,6 @@ def _from_probabilities(x: Any, target: Any, weight: Any, reduction: str,
     return (q * (1 / max(examples, 1)) if reduction == "mean" else q), examples > 0
 
 
-def _all_count(target: Any, classes: int, ignore_index: int) -> bool:
-    """Whether targets are classes and none is ignored, as almost always: one look at the largest, without signs."""
-    if target.dtype.kind not in "iu" or 0 <= ignore_index < classes or current().graph is not None:
-        return False
-    if isinstance(target, np.ndarray):
-        return bool(target.view(f"u{target.itemsize}").max() < classes)
-    return holds((target >= 0) & (target < classes))
-
-
 def _counted(target: Any, classes: int, ignore_index: int, where: str) -> Any:
     """Which targets count, once they are integers, and classes unless they are ignored."""
     if target.dtype.kind not in "iu":
@@ -122,10 +114,12 @@ def _from_classes(x: Any, target: Any, weight: Any, ignore_index: int, reduction
                          wanted=f"target {(x.shape[0], *x.shape[2:])} of classes, or {tuple(x.shape)} of probabilities")
     xp = namespace(target)
     dtype = accumulation_dtype(value(x).dtype)
-    if x.ndim == 2 and weight is None and not smoothing and target.size and _all_count(target, classes, ignore_index):
-        q = xp.zeros(x.shape, dtype=dtype)
-        q[xp.arange(target.size), target] = 1 / target.size if reduction == "mean" else 1
-        return q, True
+    plain = x.ndim == 2 and weight is None and not smoothing and not 0 <= ignore_index < classes
+    if plain and target.size and target.dtype.kind in "iu" and current().graph is None:  # the usual case
+        share = 1 / target.size if reduction == "mean" else 1.0
+        q, known = class_coefficients(target, classes, share, dtype)
+        if known:
+            return q, True
     counted = _counted(target, classes, ignore_index, "cross_entropy")
     along = (classes,) + (1,) * (x.ndim - 2)
     wanted = xp.expand_dims(xp.where(counted, target, -1), axis=1)

@@ -31,7 +31,27 @@ class Kernel(NamedTuple):
     tier: int
 
 
-_table: dict[tuple[type[Op], str], list[Kernel]] = {}
+class _Phase:
+    """The kernels of one phase of an operation.
+
+    all : newest first, as they are asked
+    on_cpu : by level of tiers, what those run that serve NumPy arrays there
+    """
+
+    __slots__ = ("all", "on_cpu")
+
+    def __init__(self) -> None:
+        self.all: list[Kernel] = []
+        self.on_cpu: list[tuple[Callable[..., Any], ...]] = [()] * len(KERNEL_TIERS)
+
+    def add(self, new: Kernel) -> None:
+        """Have a kernel asked before all others."""
+        self.all.insert(0, new)
+        self.on_cpu[:] = [tuple([kernel.run for kernel in self.all if kernel.device == "cpu" and kernel.tier <= level])
+                          for level in KERNEL_TIERS.values()]
+
+
+_table: dict[tuple[type[Op], str], _Phase] = {}
 
 
 def accelerates(op: type[Op], phase: str, device: str = "cpu", tier: str = "compiled",
@@ -60,12 +80,12 @@ def accelerates(op: type[Op], phase: str, device: str = "cpu", tier: str = "comp
     def register(kernel: F) -> F:
         kernels = _table.get((op, phase))
         if kernels is None:
-            kernels = _table[op, phase] = []
+            kernels = _table[op, phase] = _Phase()
             setattr(op, f"run_{phase}", _dispatcher(getattr(op, phase), kernels, 0 if phase == "forward" else 2))
         asked: Callable[..., Any] = kernel if when is None else _where(when, kernel)
         if atomics:
             asked = _where(lambda *args: not atomics_refused(), asked)
-        kernels.insert(0, Kernel(asked, device, KERNEL_TIERS[tier]))
+        kernels.add(Kernel(asked, device, KERNEL_TIERS[tier]))
         return kernel
 
     return register
@@ -76,14 +96,20 @@ def _where(when: Callable[..., bool], kernel: Callable[..., Any]) -> Callable[..
     return lambda *args: kernel(*args) if when(*args) else NotImplemented
 
 
-def _dispatcher(text: Callable[..., Any], kernels: list[Kernel], first: int) -> Callable[..., Any]:
+def _dispatcher(text: Callable[..., Any], kernels: _Phase, first: int) -> Callable[..., Any]:
     """Run the first kernel that takes the call, else the text. The argument at `first` is usually an array."""
+    on_cpu = kernels.on_cpu
 
     def run(op: Op, *args: Any) -> Any:
         level = current().kernels
-        if level:
-            place = "cpu" if args[first].__class__ is ndarray else _device(args)
-            for kernel, device, tier in kernels:
+        if args[first].__class__ is ndarray:
+            for kernel in on_cpu[level]:
+                found = kernel(op, *args)
+                if found is not NotImplemented:
+                    return found
+        elif level:
+            place = _device(args)
+            for kernel, device, tier in kernels.all:
                 if tier <= level and device == place:
                     found = kernel(op, *args)
                     if found is not NotImplemented:
@@ -103,13 +129,15 @@ def _device(args: tuple[Any, ...]) -> str:
 
 def kernels_of(op: type[Op], phase: str) -> tuple[Kernel, ...]:
     """What is registered for one phase of an operation, in the order in which it is asked."""
-    return tuple(_table.get((op, phase), ()))
+    return tuple(_table[op, phase].all) if (op, phase) in _table else ()
 
 
 def served(op: type[Op], phase: str, device: str) -> bool:
     """Whether a kernel of the tiers in use is registered for one phase of an operation on a kind of device."""
-    level = current().kernels
-    return any(kernel.tier <= level and kernel.device == device for kernel in _table.get((op, phase), ()))
+    kernels, level = _table.get((op, phase)), current().kernels
+    if kernels is None or device == "cpu":
+        return kernels is not None and bool(kernels.on_cpu[level])
+    return any(kernel.tier <= level and kernel.device == device for kernel in kernels.all)
 
 
 def tier(name: str) -> switch:

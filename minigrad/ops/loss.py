@@ -7,7 +7,7 @@ from typing import Any
 
 from minigrad.backend import namespace
 from minigrad.errors import DtypeError, ShapeError
-from minigrad.op import Op, apply, inputs, total
+from minigrad.op import Op, apply, holds, inputs, total
 from minigrad.ops.activation import log_softmax
 from minigrad.ops.elementwise import cast, widened
 from minigrad.ops.reduction import finite
@@ -62,6 +62,38 @@ def cross_entropy(x: Any, q: Any, reduce: bool) -> Any:
     if x.dtype.kind in "biu":
         raise DtypeError("cross_entropy", got=f"input of dtype {x.dtype}", wanted="floating point")
     return apply(CrossEntropy(reduce), x, q)
+
+
+class ClassCoefficients(Op):
+    """q_nc = s where c is the class t_n, else 0; and whether all t_n are classes, without which q says nothing
+
+    classes : C, the number of classes
+    share : s
+    dtype : of q
+    """
+
+    __slots__ = ("classes", "share", "dtype")
+    differentiable = False
+    n_out = 2
+
+    def __init__(self, classes, share, dtype):
+        self.classes, self.share, self.dtype = classes, share, dtype
+
+    def forward(self, target):
+        xp = namespace(target)
+        q = xp.zeros((target.shape[0], self.classes), dtype=self.dtype)
+        known = holds((target >= 0) & (target < self.classes))
+        if known:
+            q[xp.arange(target.shape[0]), target] = self.share
+        return q, known
+
+
+def class_coefficients(target: Any, classes: int, share: float, dtype: Any) -> tuple[Any, bool]:
+    """The q of `cross_entropy` (N, C) for target classes, an integer array (N,): `share` at the class, else 0.
+
+    The second result says whether all targets are classes, from 0 to C − 1; if not, q is of no use.
+    """
+    return ClassCoefficients(classes, share, dtype).run_forward(target)  # type: ignore[no-any-return]
 
 
 class BinaryCrossEntropy(Op):

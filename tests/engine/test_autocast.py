@@ -49,7 +49,8 @@ def test_products_are_those_of_half_arguments_and_the_rest_is_untouched_outside(
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_weights_receive_float32_gradients(inside):
-    model = layers.Sequential(layers.Conv2d(1, 4, 3), layers.BatchNorm2d(4), layers.ReLU(), layers.Flatten(),
+    # Smooth throughout: what lies next to ReLU's kink may fall on either side of it in float16.
+    model = layers.Sequential(layers.Conv2d(1, 4, 3), layers.BatchNorm2d(4), layers.Tanh(), layers.Flatten(),
                               layers.Linear(4 * 36, 3))
     x, t = drawn(6, 1, 8, 8), RNG.integers(0, 3, 6)
 

@@ -8,10 +8,12 @@ def threads(request, monkeypatch):
     """Both versions of every compiled loop, whatever the size; the images of a convolution in three parts."""
     pytest.importorskip("numba")
     from minigrad.kernels.compiled import convolution, loading, normalization
+    from minigrad.optim import slots
 
     least = 0 if request.param else 2**62
     monkeypatch.setattr(loading, "PARALLEL_FROM", least)
     monkeypatch.setattr(convolution, "PARALLEL_FROM", least)
+    monkeypatch.setattr(slots, "PARALLEL_FROM", least)
     monkeypatch.setattr(convolution, "get_num_threads", lambda: 3)
     monkeypatch.setattr(normalization, "STRIP", 16 if request.param else 256)
     return request.param

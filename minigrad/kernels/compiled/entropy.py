@@ -8,7 +8,7 @@ import numpy as np
 
 from minigrad.kernels.compiled import loading
 from minigrad.kernels.compiled.loading import accelerates
-from minigrad.ops.loss import CrossEntropy
+from minigrad.ops.loss import ClassCoefficients, CrossEntropy
 
 FLOAT = np.dtype(np.float32)
 
@@ -23,8 +23,8 @@ def forward(op: Any, x: Any, q: Any) -> Any:
     if not _takes(x, q) or x.shape != q.shape:
         return NotImplemented
     losses = np.empty(x.shape[0])
-    loading.loops("entropy_loops", "cross_entropy", x.size >= loading.PARALLEL_FROM)[0](x, q, losses)
-    return losses.sum().astype(FLOAT) if op.reduce else losses.astype(FLOAT)
+    total = loading.loops("entropy_loops", "cross_entropy", x.size >= loading.PARALLEL_FROM)[0](x, q, losses)
+    return np.array(total, FLOAT) if op.reduce else losses.astype(FLOAT)
 
 
 @accelerates(CrossEntropy, "backward")
@@ -37,3 +37,12 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
     run = loading.loops("entropy_loops", "cross_entropy", x.size >= loading.PARALLEL_FROM)[1]
     run(x, q, gy.reshape(-1), gx)
     return gx, None
+
+
+@accelerates(ClassCoefficients, "forward")
+def coefficients(op: Any, target: Any) -> Any:
+    """q, and whether all targets are classes, as the text gives them."""
+    if op.dtype != FLOAT or not target.flags.c_contiguous or not target.dtype.isnative:
+        return NotImplemented
+    q = np.empty((target.shape[0], op.classes), FLOAT)
+    return q, loading.loops("entropy_loops", "coefficients", False)(target, op.share, q)

@@ -26,7 +26,7 @@ def exponentials(row, top, out):
 
 
 def cross_entropy(parallel):
-    """(forward, backward) for scores x and coefficients q (N, C); each row's loss in float64."""
+    """(forward, backward) for scores x and coefficients q (N, C); each row's loss in float64, and their sum."""
     span = RANGE[parallel]
 
     @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
@@ -42,6 +42,10 @@ def cross_entropy(parallel):
                 if q[n, c] != 0:  # 0·ln 0 is 0: a class that is ruled out
                     loss -= q[n, c] * (f64(x[n, c]) - top - least)
             out[n] = loss if total == total else np.nan
+        whole = 0.0
+        for n in range(out.shape[0]):  # in one order, whatever the threads
+            whole += out[n]
+        return whole
 
     @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def backward(x, q, gy, gx):
@@ -53,3 +57,21 @@ def cross_entropy(parallel):
                 gx[n, c] = g * (gx[n, c] * scale - q[n, c])
 
     return forward, backward
+
+
+def coefficients(parallel):
+    """q = share at the class of each row, else 0; returns whether all targets are classes."""
+
+    @njit_for((parallel,), error_model="numpy", cache=True, nogil=True)
+    def run(target, share, q):
+        for n in range(q.shape[0]):
+            for c in range(q.shape[1]):
+                q[n, c] = f32(0)
+        for n in range(q.shape[0]):
+            c = target[n]
+            if c < 0 or c >= q.shape[1]:
+                return False
+            q[n, c] = share
+        return True
+
+    return run

@@ -31,9 +31,9 @@ def accelerates(*what: Any, **options: Any) -> Callable[[F], F]:
     return registry.accelerates(*what, **options) if INSTALLED else lambda kernel: kernel
 
 
-#: Elements from which several threads pay: between products of matrices, whose threads have to hand over, starting them
-#: costs more than it saves below.
-PARALLEL_FROM = 300_000
+#: Elements from which several threads pay, where loops follow each other closely. Below, starting them costs more than
+#: it saves.
+PARALLEL_FROM = 100_000
 
 
 #: How long an idle thread of the loops looks for work before it sleeps, in turns (libgomp's own default takes whole

@@ -1,7 +1,7 @@
 """Optimizers' updates of one parameter in one pass, compiled by numba; imported when first used.
 
 The same operations in the same order as the optimizers' texts, each rounded to float32 (numba joins no products and
-sums here): parameters come out bit for bit as the texts leave them. The numbers come as arrays without axes.
+sums here): parameters come out bit for bit as the texts leave them. The numbers come as a vector.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ def sgd(parallel, decayed, moving, damped, nesterov, maximize):
 
     @njit_for((parallel, decayed, moving, damped, nesterov, maximize), parallel=parallel,
               error_model="numpy", cache=True, nogil=True)
-    def run(p, b, g, *numbers):
-        lr, momentum, decay, kept = numbers[0][()], numbers[1][()], numbers[2][()], numbers[3][()]
+    def run(p, b, g, numbers):
+        lr, momentum, decay, kept = numbers[0], numbers[1], numbers[2], numbers[3]
         for i in span(p.shape[0]):
             d = -g[i] if maximize else g[i]
             if decayed:
@@ -38,9 +38,9 @@ def adam(parallel, decayed, decoupled, amsgrad, maximize):
 
     @njit_for((parallel, decayed, decoupled, amsgrad, maximize), parallel=parallel,
               error_model="numpy", cache=True, nogil=True)
-    def run(p, m, v, top, g, *numbers):
-        new1, beta2, new2, decay = numbers[0][()], numbers[1][()], numbers[2][()], numbers[3][()]
-        size, small, shrink = numbers[4][()], numbers[5][()], numbers[6][()]
+    def run(p, m, v, top, g, numbers):
+        new1, beta2, new2, decay = numbers[0], numbers[1], numbers[2], numbers[3]
+        size, small, shrink = numbers[4], numbers[5], numbers[6]
         for i in span(p.shape[0]):
             d = -g[i] if maximize else g[i]
             if decayed and not decoupled:
