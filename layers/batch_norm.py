@@ -14,6 +14,7 @@ from minigrad import ops
 from minigrad.backend import Array, Device, accumulation_dtype, as_array, namespace, number, parameter_dtype
 from minigrad.errors import ArgumentError, GraphError, ShapeError, StateError
 from minigrad.functional.arguments import whole_number
+from minigrad.layers.linear import Linear
 from minigrad.layers.normalization import Normalization
 from minigrad.layers.statistics import StatsUpdate, deliver, nonfinite_channels
 from minigrad.modes import current, layer_path, switch
@@ -369,7 +370,8 @@ class BatchNorm(Tracked):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias, nonfinite,
                          debias)
 
-    def forward(self, x: Any, mask: Any = None, activation: str | None = None, residual: Any = None) -> Any:
+    def forward(self, x: Any, mask: Any = None, activation: str | None = None, residual: Any = None,
+                linear: Linear | None = None) -> Any:
         """Normalize `x`; in training, update the running statistics afterwards.
 
         Parameters
@@ -381,16 +383,26 @@ class BatchNorm(Tracked):
             Applied to the result; in training, by the same operation. Not with a mask.
         residual : shape of x, optional
             Added before the activation; in training, by the same operation where there is one. Not with a mask.
+        linear : Linear, optional
+            Applied to `x` first; in training, to x (N, in) and with an activation alone, by the same operation. Its own
+            hooks are not called.
         """
-        shape = x.shape
+        if linear is not None and (activation is None or mask is not None or residual is not None or len(x.shape) != 2
+                                   or self.uses_running_stats):
+            x, linear = linear.forward(x), None
+        shape = x.shape if linear is None else (x.shape[0], *linear.weight.shape[:1])
         self._check_shape("forward", shape)
         if mask is not None:
             mask = beside(mask, x)
         if self.uses_running_stats:
             return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps,
                                             mask, activation, residual)
-        y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation, residual,
-                                              values=True)
+        if linear is None or activation is None:
+            y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation, residual,
+                                                  values=True)
+        else:
+            y, mean, variance, _ = ops.linear_batch_norm(x, linear.weight, linear.bias, self.weight, self.bias,
+                                                         self.eps, activation, values=True)
         if self.training and self.running_mean is not None and not current().recomputing:
             size = math.prod(shape)
             if size:  # an empty batch says nothing

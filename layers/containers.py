@@ -12,6 +12,7 @@ from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.kernels import served
 from minigrad.layers.activation import ReLU, Sigmoid
 from minigrad.layers.batch_norm import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
+from minigrad.layers.linear import Linear
 from minigrad.layers.module import MODULE, Module
 from minigrad.modes import current
 from minigrad.op import Op, value
@@ -151,8 +152,9 @@ class Sequential(_Numbered):
     def forward(self, x: Any, *, residual: Any = None, activation: str | None = None) -> Any:
         """Pass `x` through all modules, and what they give, plus `residual`, through an activation, as far as given.
 
-        In training, BatchNorm, the sum behind it and the activation behind that run as one operation where a kernel for
-        it serves, and nobody looks on: neither hooks nor observers.
+        In training, BatchNorm, the sum behind it and the activation behind that, or Linear, BatchNorm and the
+        activation behind it, run as one operation where a kernel for it serves, and nobody looks on: neither hooks nor
+        observers.
 
         Parameters
         ----------
@@ -171,22 +173,23 @@ class Sequential(_Numbered):
         if activation is not None and activation not in _FUNCTIONS:
             raise ArgumentError("Sequential", got=f"activation={activation!r}",
                                 wanted=f"one of {', '.join(_FUNCTIONS)}")
-        modules = iter(self)
-        module = next(modules, None)
-        fusing = module is not None and _may_fuse(x, ActivatedBatchNorm)
-        while module is not None:
-            following = next(modules, None)
-            if following is None and residual is not None and module.__class__ in _BATCH_NORMS:
+        modules = list(self)
+        fusing = bool(modules) and _may_fuse(x, ActivatedBatchNorm)
+        place = 0
+        while place < len(modules):
+            module = modules[place]
+            place += 1
+            if place == len(modules) and residual is not None and module.__class__ in _BATCH_NORMS:
                 _refuse_residual(residual, x)  # before the running statistics move
                 if activation and _absorbs(module) and _may_fuse(x, ResidualBatchNorm):
                     return module(x, activation=activation, residual=residual)
-            joined = _activation_after(module, following) if fusing else None
-            if joined is not None:
-                x = module(x, activation=joined)
-                following = next(modules, None)
-            else:
+            joined = _joined(x, modules[place - 1 : place + 2]) if fusing else None
+            if joined is None:
                 x = module(x)
-            module = following
+            else:
+                norm, following, linear = joined
+                x = norm(x, activation=following, linear=linear)
+                place += 1 if linear is None else 2
         return _followed(x, residual, activation)
 
     def _name_in_part(self, place: int, name: str) -> str:
@@ -225,11 +228,23 @@ def _absorbs(module: Module) -> bool:
             and not module._pre_hooks)
 
 
-def _activation_after(module: Module, following: Module | None) -> str | None:
-    """The activation that `following` is, if `module` can apply it, and `following` has no hooks."""
-    if following is None or following._hooks or following._pre_hooks or not _absorbs(module):
+def _joined(x: Any, row: list[Any]) -> tuple[Any, str, Linear | None] | None:
+    """The BatchNorm, activation and perhaps Linear before it that `row` begins with and one operation computes."""
+    linear = row[0] if row[0].__class__ is Linear else None
+    pair = row[:2] if linear is None else row[1:]
+    if len(pair) < 2 or pair[1]._hooks or pair[1]._pre_hooks or not _absorbs(pair[0]):
         return None
-    return _ACTIVATIONS.get(following.__class__)
+    norm, activation = pair[0], _ACTIVATIONS.get(pair[1].__class__)
+    if activation is None or (linear is not None and not _precedes(linear, norm, value(x))):
+        return None
+    return norm, activation, linear
+
+
+def _precedes(linear: Linear, norm: Any, x: Any) -> bool:
+    """Whether a Linear without hooks takes x and gives what `norm` takes; autocast has a type for each of the two."""
+    out_features, in_features = linear.weight.shape
+    return (x.ndim == 2 and x.shape[1] == in_features and out_features == norm.num_features and not linear._hooks
+            and not linear._pre_hooks and current().autocast is None)
 
 
 class ModuleList(_Numbered):

@@ -18,6 +18,7 @@ from minigrad.ops.einsum import *
 from minigrad.ops.elementwise import *
 from minigrad.ops.gathering import *
 from minigrad.ops.indexing import *
+from minigrad.ops.linear_batch_norm import *
 from minigrad.ops.local_response import *
 from minigrad.ops.loss import *
 from minigrad.ops.matmul import *

@@ -60,7 +60,7 @@ class Linear(Op):
         return gx, gw, gb
 
 
-_MATMUL, _LINEAR = MatMul(), Linear()
+_MATMUL, LINEAR = MatMul(), Linear()
 
 
 def matmul(x: Any, y: Any) -> Any:
@@ -107,4 +107,4 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         shapes = f"input {tuple(x.shape)}, weight {tuple(weight.shape)}"
         shapes += "" if bias is None else f", bias {tuple(bias.shape)}"
         raise ShapeError("linear", got=shapes, wanted="input (…, in), weight (out, in), bias (out,)")
-    return apply(_LINEAR, x, weight, bias)
+    return apply(LINEAR, x, weight, bias)

@@ -172,8 +172,8 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
         ε is negative, or the activation is another.
     """
     if mask is None:
-        op = _batch_norm(x.shape, x.dtype, None if weight is None else weight.shape,
-                         None if bias is None else bias.shape, eps, activation, residual is not None)
+        op = checked_batch_norm(x.shape, x.dtype, None if weight is None else weight.shape,
+                                None if bias is None else bias.shape, eps, activation, residual is not None)
         if residual is None:
             return apply(op, x, weight, bias, first=values)  # type: ignore[no-any-return]
         _refuse_activation(activation, mask, x, residual)
@@ -192,9 +192,9 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, 
 
 
 @functools.lru_cache(REMEMBERED)
-def _batch_norm(shape_of_x: Shape, dtype: Any, shape_of_weight: Shape | None, shape_of_bias: Shape | None, eps: float,
-                activation: str | None, residual: bool) -> BatchNorm:
-    """The operation without a mask, once all has been checked."""
+def checked_batch_norm(shape_of_x: Shape, dtype: Any, shape_of_weight: Shape | None, shape_of_bias: Shape | None,
+                       eps: float, activation: str | None, residual: bool) -> BatchNorm:
+    """The operation without a mask, once all has been checked. The same object for the same arguments."""
     x, weight, bias = _given(dtype, shape_of_x, shape_of_weight, shape_of_bias)
     channels, shape = _channels("batch_norm", x)
     _check("batch_norm", x, (channels,), eps, weight=weight, bias=bias)

@@ -33,7 +33,7 @@ def ran(monkeypatch):
         return made(file, name, parallel, *more)
 
     monkeypatch.setattr(loading, "loops", loops)
-    remembering = normalization._plan, operations._batch_norm, operations._layer_norm  # plans with their loops
+    remembering = normalization._plan, operations.checked_batch_norm, operations._layer_norm  # plans with their loops
     for cached in remembering:
         cached.cache_clear()
     yield names

@@ -1,4 +1,4 @@
-"""The linear map: the bias added in place, its gradient by the linear algebra."""
+"""The linear map: the bias added in place, its gradient by the linear algebra; and with BatchNorm, by both's kernels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.kernels.registry import accelerates
-from minigrad.ops.matmul import Linear
+from minigrad.ops.linear_batch_norm import LinearBatchNorm
+from minigrad.ops.matmul import LINEAR, Linear
 
 #: Rows that the linear algebra sums in the elements' own precision without losing digits to speak of.
 ROWS = 4096
@@ -48,3 +49,25 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
     gw = x.T.dot(gy).T if needs[1] else None
     gb = _ones(gy.shape[0], dtype).dot(gy) if needs[2] else None
     return gx, gw, gb
+
+
+@accelerates(LinearBatchNorm, "forward", tier="numpy")
+def normalized_forward(op: Any, x: Any, w: Any, b: Any, weight: Any, bias: Any) -> Any:
+    """(y, mean, variance, rstd, z, mean of z), as the text gives them, by the kernels of the parts."""
+    op.remember(b)
+    z = LINEAR.run_forward(x, w, None)
+    y, near, variance, rstd = op.norm.run_forward(z, weight, bias)
+    return y, near if b is None else near + b, variance, rstd, z, near
+
+
+@accelerates(LinearBatchNorm, "backward", tier="numpy")
+def normalized_backward(op: Any, saved: Any, needs: Any, gy: Any, *others: Any) -> Any:
+    """(gx, gw, gb, gweight, gbias), as the text gives them where only y has a gradient, by the kernels of the parts."""
+    if gy is None or others.count(None) < len(others):
+        return NotImplemented
+    x, w, weight, y, rstd, z, near = saved
+    through = needs[0] or needs[1]
+    gz, gweight, gbias = op.norm.run_backward((z, weight, near, rstd, y), (through, needs[3], needs[4]), gy, None, None,
+                                              None)
+    gx, gw, _ = LINEAR.run_backward((x, w), (needs[0], needs[1], False), gz) if through else (None, None, None)
+    return gx, gw, np.zeros(*op.like_bias) if needs[2] else None, gweight, gbias
