@@ -22,10 +22,6 @@ from minigrad.versions import written
 __all__ = ["backward", "grad", "jvp", "vjp"]
 
 
-def _is_tensor(x: Any) -> bool:
-    return isinstance(x, Traced)
-
-
 # ------------------------------------------------------------------ the loop
 
 
@@ -113,7 +109,7 @@ def _hooked(edge: Any, gradient: Any, wrap: Callable[..., Any], create_graph: bo
         replaced = hook(seen)
         if replaced is None:
             continue
-        if not _is_tensor(replaced):
+        if not isinstance(replaced, Traced):
             raise DtypeError("gradient hook", got=f"a gradient of type {type(replaced).__name__}",
                              wanted="a Tensor or None")
         if replaced.shape != seen.shape:
@@ -300,10 +296,12 @@ def _result(tensor: Any, total: Any, create_graph: bool, owners: set[int]) -> An
     if total.shape != data.shape:
         raise ShapeError("backward", got=f"a gradient of shape {tuple(total.shape)} for a Tensor of {tensor.shape}",
                          wanted="equal shapes")
-    if total.__class__ is ndarray and total.base is None and total.dtype is data.dtype and id(total) not in owners \
-            and total.flags.writeable:  # the usual case: it has its memory for itself
-        owners.add(id(total))
-        return tensor.wrap(total)
+    if total.__class__ is ndarray and total.dtype is data.dtype:
+        owner, flags = total if total.base is None else total.base, total.flags
+        if (flags.forc and flags.writeable and owner.__class__ is ndarray and owner.base is None
+                and owner.size == total.size and id(owner) not in owners):  # the usual case: it has its memory for itself
+            owners.add(id(owner))
+            return tensor.wrap(total)
     if create_graph:
         if total.dtype == tensor.dtype:
             return total
@@ -394,7 +392,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool
 def check_tensors(xs: tuple[Any, ...], where: str, what: str = "input", arrays: bool = False) -> None:
     """Refuse what is no Tensor, nor with `arrays` an array."""
     for i, x in enumerate(xs):
-        if not _is_tensor(x) and not (arrays and is_array(x)):
+        if not isinstance(x, Traced) and not (arrays and is_array(x)):
             raise DtypeError(where, got=f"{what} {i} of type {type(x).__name__}",
                              wanted="a Tensor or an array" if arrays else "a Tensor")
 

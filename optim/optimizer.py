@@ -209,7 +209,7 @@ class Optimizer(ABC):
         ready = self._ready()
         recorded = None if mode.graph is None else mode.graph.stepped(RecordedStep(self, [slot for slot, *_ in ready]))
         # First: a write that is interrupted is a write.
-        wrote(*[array for _, array, _, _ in ready],
+        wrote(*() if mode.graph is None else [array for _, array, _, _ in ready],
               places=[slot.place if slot.array is array else place_of(array) for slot, array, _, _ in ready])
         before: Any = None
         numbers: Any = ()

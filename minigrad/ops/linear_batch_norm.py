@@ -103,11 +103,11 @@ def linear_batch_norm(x: Any, w: Any, b: Any, weight: Any, bias: Any, eps: float
     ArgumentError
         ε is negative, or the activation is another.
     """
-    if len(x.shape) != 2 or len(w.shape) != 2 or x.shape[1] != w.shape[1] or (b is not None and b.shape != w.shape[:1]):
-        raise ShapeError("linear_batch_norm", got=f"input {tuple(x.shape)}, weight {tuple(w.shape)}"
-                         + ("" if b is None else f", bias {tuple(b.shape)}"),
-                         wanted="input (N, in), weight (out, in), bias (out,)")
-    norm = checked_batch_norm((x.shape[0], w.shape[0]), x.dtype, None if weight is None else weight.shape,
+    of_x, of_w, of_b = x.shape, w.shape, None if b is None else b.shape
+    if len(of_x) != 2 or len(of_w) != 2 or of_x[1] != of_w[1] or (of_b is not None and of_b != of_w[:1]):
+        raise ShapeError("linear_batch_norm", got=f"input {tuple(of_x)}, weight {tuple(of_w)}, bias {of_b}",
+                         wanted="input (N, in), weight (out, in), bias (out,) or None")
+    norm = checked_batch_norm((of_x[0], of_w[0]), x.dtype, None if weight is None else weight.shape,
                               None if bias is None else bias.shape, eps, activation, False)
     found = apply(LinearBatchNorm(norm), x, w, b, weight, bias, first=values)
     return found[0], found[1], found[2], found[3]

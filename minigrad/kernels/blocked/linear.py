@@ -54,20 +54,25 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
 @accelerates(LinearBatchNorm, "forward", tier="numpy")
 def normalized_forward(op: Any, x: Any, w: Any, b: Any, weight: Any, bias: Any) -> Any:
     """(y, mean, variance, rstd, z, mean of z), as the text gives them, by the kernels of the parts."""
+    z = forward(LINEAR, x, w, None)
+    if z is NotImplemented:
+        return z
     op.remember(b)
-    z = LINEAR.run_forward(x, w, None)
     y, near, variance, rstd = op.norm.run_forward(z, weight, bias)
     return y, near if b is None else near + b, variance, rstd, z, near
 
 
 @accelerates(LinearBatchNorm, "backward", tier="numpy")
-def normalized_backward(op: Any, saved: Any, needs: Any, gy: Any, *others: Any) -> Any:
+def normalized_backward(op: Any, saved: Any, needs: Any, gy: Any, gmean: Any, gvariance: Any, grstd: Any, gz: Any,
+                        gnear: Any) -> Any:
     """(gx, gw, gb, gweight, gbias), as the text gives them where only y has a gradient, by the kernels of the parts."""
-    if gy is None or others.count(None) < len(others):
+    if gy is None or not (gmean is gvariance is grstd is gz is gnear is None):
         return NotImplemented
     x, w, weight, y, rstd, z, near = saved
     through = needs[0] or needs[1]
     gz, gweight, gbias = op.norm.run_backward((z, weight, near, rstd, y), (through, needs[3], needs[4]), gy, None, None,
                                               None)
-    gx, gw, _ = LINEAR.run_backward((x, w), (needs[0], needs[1], False), gz) if through else (None, None, None)
-    return gx, gw, np.zeros(*op.like_bias) if needs[2] else None, gweight, gbias
+    found = backward(LINEAR, (x, w), (needs[0], needs[1], False), gz) if through else (None, None, None)
+    if found is NotImplemented:
+        return found
+    return found[0], found[1], np.zeros(*op.like_bias) if needs[2] else None, gweight, gbias
