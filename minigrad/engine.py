@@ -109,7 +109,7 @@ def _hooked(edge: Any, gradient: Any, wrap: Callable[..., Any], create_graph: bo
         replaced = hook(seen)
         if replaced is None:
             continue
-        if not isinstance(replaced, Traced):
+        if replaced.__class__ is not seen.__class__ and not isinstance(replaced, Traced):
             raise DtypeError("gradient hook", got=f"a gradient of type {type(replaced).__name__}",
                              wanted="a Tensor or None")
         if replaced.shape != seen.shape:
@@ -233,7 +233,8 @@ def _edge(tensor: Any) -> Any:
 
 def _seed(output: Any, gradient: Any, create_graph: bool, where: str) -> Any:
     """The gradient that backward starts with at one output, checked."""
-    if not isinstance(output, Traced):
+    is_tensor = isinstance(output, Traced)
+    if not is_tensor:
         raise DtypeError(where, got=f"an output of type {type(output).__name__}", wanted="a Tensor")
     array = output.data
     if gradient.__class__ is output.__class__ and not create_graph and output.requires_grad:
@@ -297,10 +298,11 @@ def _result(tensor: Any, total: Any, create_graph: bool, owners: set[int]) -> An
         raise ShapeError("backward", got=f"a gradient of shape {tuple(total.shape)} for a Tensor of {tensor.shape}",
                          wanted="equal shapes")
     if total.__class__ is ndarray and total.dtype is data.dtype:
-        owner, flags = total if total.base is None else total.base, total.flags
-        if (flags.forc and flags.writeable and owner.__class__ is ndarray and owner.base is None
-                and owner.size == total.size and id(owner) not in owners):  # the usual case: it has its memory for itself
-            owners.add(id(owner))
+        whole: Any = total if total.base is None else total.base
+        flags = total.flags
+        if (flags.forc and flags.writeable and whole.__class__ is ndarray and whole.base is None
+                and whole.size == total.size and id(whole) not in owners):  # the usual case: memory of its own
+            owners.add(id(whole))
             return tensor.wrap(total)
     if create_graph:
         if total.dtype == tensor.dtype:
@@ -309,8 +311,8 @@ def _result(tensor: Any, total: Any, create_graph: bool, owners: set[int]) -> An
             return total.astype(tensor.dtype)
     array = astype(as_array(total), tensor.dtype)
     flags, owner = array.flags, id(memory(array)[0])
-    whole = flags.c_contiguous or flags.f_contiguous
-    if owner in owners or not whole or (isinstance(array, ndarray) and not flags.writeable):
+    dense = flags.c_contiguous or flags.f_contiguous
+    if owner in owners or not dense or (isinstance(array, ndarray) and not flags.writeable):
         return tensor.wrap(copied(array))
     owners.add(owner)
     return tensor.wrap(array)

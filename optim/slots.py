@@ -16,7 +16,7 @@ import numpy as np
 from minigrad.backend import Array, accumulation_dtype, device_of, is_array, namespace, transfer
 from minigrad.kernels.compiled import loading
 from minigrad.kernels.cuda import updates
-from minigrad.versions import Place, place_of
+from minigrad.versions import place_of
 
 __all__ = ["Block", "Numbers", "Scratch", "Slot", "following", "laid_out", "zeros_like"]
 
@@ -30,8 +30,8 @@ Block = tuple[Any, Array, dict[str, Any], tuple[Array, ...], tuple[Array, Array]
 #: Elements of a block. On the CPU, six float32 arrays of this size fit the caches of one core; a GPU has its own order
 #: of work, and larger blocks keep the cost of launching small.
 CPU_BLOCK, GPU_BLOCK = 1 << 16, 1 << 22
-#: Elements from which compiled loops update a parameter in several threads. The products of matrices that come next have
-#: threads of their own, which wait until these have gone to sleep.
+#: Elements from which compiled loops update a parameter in several threads. The products of matrices that come next
+#: have threads of their own, which wait until these have gone to sleep.
 PARALLEL_FROM = 300_000
 
 
@@ -125,7 +125,7 @@ class Slot:
         self.kind = ("", np.dtype(np.float32))
         self.half = False
         self.first = state is None
-        self.place: Place | None = None
+        self.place: Any = None
 
     def bind(self, array: Array, scratch: Scratch) -> None:
         """Cut blocks from the elements of the parameter and from its state, which follows to its dtype and device."""

@@ -26,7 +26,7 @@ class LinearBatchNorm(Op):
     """
 
     __slots__ = ("norm", "like_bias")
-    like_bias: tuple[tuple[int, ...], Any] | None  # shape and dtype of b, for its gradient
+    like_bias: Any  # shape and dtype of b, for its gradient
     n_out = 6
     promotes = True
     widens = True

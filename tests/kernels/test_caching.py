@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,10 @@ LOOPS = [("channels", name, parallel, activation) for name in ("planes", "column
 LOOPS += [("elementwise_loops", way, True, name) for way in ("forward", "backward") for name in ("sigmoid", "silu")]
 LOOPS += [("rows", "rows", True, centred) for centred in (False, True)]
 LOOPS += [("rows", "groups", True), ("entropy_loops", "cross_entropy", True), ("windows", "products", True),
-          ("windows", "single", True), ("windows", "channel_sums", True), ("loops", "max_pool", True),
-          ("loops", "max_pool_inside", True, 2, 2, 2, 2), ("loops", "scatter", True), ("loops", "averaged", False),
-          ("loops", "scatter_apart", True, 2, 2), ("elementwise_loops", "dropped", True),
+          ("windows", "single", True), ("windows", "channel_sums", True), ("pooling_loops", "max_pool", True),
+          ("pooling_loops", "max_pool_inside", True, 2, 2, 2, 2, 8), ("pooling_loops", "scatter", True),
+          ("averages_loops", "averaged", False), ("pooling_loops", "scatter_apart", True, 2, 2, 8),
+          ("elementwise_loops", "dropped", True),
           ("updates", "sgd", True, True, True, True, True, True), ("updates", "adam", True, True, True, True, True)]
 
 
@@ -35,6 +37,7 @@ def test_no_loop_holds_a_compiled_function_in_a_closure(loop):
 
 COMPILING = """
 import sys
+from pathlib import Path
 import numpy as np
 from minigrad import ops
 x = np.random.default_rng(0).standard_normal((8, 3, 4, 4)).astype(np.float32)
@@ -89,3 +92,37 @@ def test_what_was_just_compiled_gives_the_bits_that_the_cache_gives(tmp_path):
     found = [subprocess.run([sys.executable, "-c", DIGEST], env=environment, cwd=tmp_path, check=True, text=True,
                             capture_output=True).stdout for _ in range(2)]
     assert found[0] == found[1]
+
+
+def test_a_file_of_loops_is_out_of_date_when_one_beside_it_changes(tmp_path):
+    """Loops hold what they call of other files; numba's own stamp knows of one file alone."""
+    from minigrad.kernels.compiled import caching
+
+    folder, elsewhere = tmp_path / "loops", tmp_path / "other"
+    for place in (folder, elsewhere):
+        place.mkdir()
+        (place / "a.py").write_text("a = 1\n")
+
+    class Locator:
+        def __init__(self, path):
+            self._py_file = str(path)
+
+        def get_source_stamp(self):
+            return "own"
+
+    caching.stamp_together(Locator, folder)
+    stamps = set()
+    for text in ("b = 1\n", "b = 2\n"):
+        (folder / "b.py").write_text(text)
+        caching._contents.cache_clear()
+        stamps.add(Locator(folder / "a.py").get_source_stamp())
+        assert Locator(elsewhere / "a.py").get_source_stamp() == "own"
+    assert len(stamps) == 2
+
+
+def test_compiled_loops_have_the_stamp_of_their_folder():
+    from minigrad.kernels.compiled import caching, loading
+
+    run = loading.loops("averages_loops", "averaged", False)
+    locator = run._cache._impl.locator
+    assert locator.get_source_stamp()[1] == caching._contents(Path(loading.__file__).parent)

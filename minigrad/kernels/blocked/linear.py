@@ -1,4 +1,4 @@
-"""The linear map: the bias added in place, its gradient by the linear algebra; and with BatchNorm, by both's kernels."""
+"""The linear map: bias added in place, its gradient by the linear algebra. With BatchNorm, by the kernels of both."""
 
 from __future__ import annotations
 

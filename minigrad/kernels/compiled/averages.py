@@ -22,6 +22,6 @@ def forward(op: Any, mean: Any, variance: Any, batch_mean: Any, batch_variance: 
         if a.dtype is not FLOAT or not a.flags.c_contiguous or a.ndim != 1:
             return NotImplemented
     moved, spread = np.empty(mean.shape, FLOAT), np.empty(mean.shape, FLOAT)
-    run = loading.loops("loops", "averaged", False)
+    run = loading.loops("averages_loops", "averaged", False)
     finite = run(mean, variance, batch_mean, batch_variance, op.momentum, op.momentum * op.bessel, moved, spread)
     return moved, spread, finite

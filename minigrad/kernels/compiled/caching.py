@@ -1,16 +1,21 @@
-"""numba's cache on disk, used by several processes at once.
+"""numba's cache on disk, used by several processes at once, and good for the files of this folder together.
 
 numba gives the compiled versions of a function numbered files, and an index says which is which. It does not lock them:
 two processes that compile two versions at the same time take the same number, and from then on one of them stands for
 both, so that calls of one kind run the code of another. Here reading and writing an entry take turns, by a lock on a
 file beside the index.
+
+What is cached holds the functions of other files that it calls, and numba looks at a function's own file alone to see
+whether it has changed. Here the files of this folder stand for each other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 fcntl: Any
@@ -19,7 +24,7 @@ try:
 except ImportError:  # not on Windows, where there is no such lock
     fcntl = None
 
-__all__ = ["lock_entries"]
+__all__ = ["lock_entries", "stamp_together"]
 
 
 def lock_entries(cls: Any) -> None:
@@ -53,3 +58,24 @@ def _lock(path: str) -> Iterator[None]:
         yield
     finally:
         file.close()  # which unlocks
+
+
+def stamp_together(cls: Any, folder: Path) -> None:
+    """Let the method `get_source_stamp` of numba's `cls` say, for a file of a folder, that of all files there."""
+    method = cls.get_source_stamp
+
+    @functools.wraps(method)
+    def stamp(self: Any) -> Any:
+        own = method(self)
+        return (own, _contents(folder)) if Path(self._py_file).parent == folder else own
+
+    cls.get_source_stamp = stamp
+
+
+@functools.cache
+def _contents(folder: Path) -> str:
+    """A number that changes with any of the Python files of a folder."""
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()

@@ -7,10 +7,11 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from minigrad.kernels import registry
-from minigrad.kernels.compiled.caching import lock_entries
+from minigrad.kernels.compiled.caching import lock_entries, stamp_together
 from minigrad.threads import apply_threads
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,5 +55,7 @@ def _numba() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
     importlib.import_module("numba")
-    lock_entries(importlib.import_module("numba.core.caching").IndexDataCacheFile)
+    caching = importlib.import_module("numba.core.caching")
+    lock_entries(caching.IndexDataCacheFile)
+    stamp_together(caching._SourceFileBackedLocatorMixin, Path(__file__).parent)
     apply_threads()

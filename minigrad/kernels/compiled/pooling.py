@@ -27,6 +27,11 @@ def _inside(op: Any) -> bool:
             and not any(before or after for before, after in op.padding))
 
 
+def _lanes(op: Any) -> int:
+    """How many windows of a row are worked on together: a power of two, as many as there are if they are few."""
+    return 4 if op.lengths[1] <= 4 else 8 if op.lengths[1] <= 8 else 16
+
+
 @accelerates(MaxPool, "forward", when=_takes)
 def forward(op: Any, x: Any) -> tuple[Any, Any]:
     """(y, which), as the text gives them."""
@@ -36,10 +41,10 @@ def forward(op: Any, x: Any) -> tuple[Any, Any]:
     planes = shape[0] * shape[1]
     parallel = x.size >= loading.PARALLEL_FROM
     if _inside(op):
-        run = loading.loops("loops", "max_pool_inside", parallel, *op.kernel, *op.stride)
+        run = loading.loops("pooling_loops", "max_pool_inside", parallel, *op.kernel, *op.stride, _lanes(op))
         run(x.reshape(planes, *x.shape[2:]), y.reshape(planes, *op.lengths), which.reshape(planes, *op.lengths))
         return y, which
-    run = loading.loops("loops", "max_pool", parallel)
+    run = loading.loops("pooling_loops", "max_pool", parallel)
     run(x.reshape(planes, *x.shape[2:]), *_geometry(op), y.reshape(planes, *op.lengths),
         which.reshape(planes, *op.lengths))
     return y, which
@@ -52,11 +57,11 @@ def scatter(op: Any, g: Any, which: Any) -> Any:
     parallel = planes * math.prod(op.spatial) >= loading.PARALLEL_FROM
     if _inside(op) and op.stride == op.kernel:
         out = np.empty((*g.shape[:2], *op.spatial), g.dtype)
-        run = loading.loops("loops", "scatter_apart", parallel, *op.kernel)
+        run = loading.loops("pooling_loops", "scatter_apart", parallel, *op.kernel, _lanes(op))
         run(g.reshape(planes, *op.lengths), which.reshape(planes, *op.lengths), out.reshape(planes, *op.spatial))
         return out
     out = np.zeros((*g.shape[:2], *op.spatial), g.dtype)
-    run = loading.loops("loops", "scatter", parallel)
+    run = loading.loops("pooling_loops", "scatter", parallel)
     run(g.reshape(planes, *op.lengths), which.reshape(planes, *op.lengths), *_geometry(op),
         out.reshape(planes, *op.spatial))
     return out
