@@ -368,6 +368,8 @@ NORMALIZATIONS = [
     Case("batch_norm", ops.batch_norm, [normal(3, 2, 2, 2), normal(2), normal(2)], ref.batch_norm, option="images"),
     Case("batch_norm", lambda x, b: ops.batch_norm(x, None, b), [normal(6, 2), normal(2)],
          lambda x, b: ref.batch_norm(x, None, b), option="bias alone"),
+    Case("linear_batch_norm", lambda *xs: ops.linear_batch_norm(*xs, 1e-5, "sigmoid"),
+         [normal(6, 3), normal(2, 3), normal(2), normal(2), normal(2)], ref.linear_batch_norm),
     Case("batch_norm_inference", ops.batch_norm_inference, [normal(3, 2), normal(2), positive(2), normal(2), normal(2)],
          ref.batch_norm_inference, order=4, batch=True),
     Case("batch_norm_inference", ops.batch_norm_inference, [normal(3, 2, 2, 2), normal(2), positive(2)],

@@ -165,6 +165,12 @@ def batch_norm(x, w=None, b=None, eps=1e-5):
     return _affine((x - mean) * r, w, b, mean.shape), mean, variance, r
 
 
+def linear_batch_norm(x, w, b, weight, bias, eps=1e-5):
+    """The four results of `batch_norm` for x·wᵀ + b, the first through the logistic function."""
+    y, *statistics = batch_norm(x @ w.T + b, weight, bias, eps)
+    return 1 / (1 + np.exp(-y)), *statistics
+
+
 def batch_norm_inference(x, mean, variance, w=None, b=None, eps=1e-5):
     shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
     return _affine((x - mean.reshape(shape)) / np.sqrt(variance.reshape(shape) + eps), w, b, shape)

@@ -57,7 +57,8 @@ class LinearBatchNorm(Op):
         if gmean is not None:
             gnear = gmean if gnear is None else gnear + gmean
         gx = gw = found = gweight = gbias = None
-        if any(g is not None for g in (gy, gnear, gvariance, grstd)):
+        arrives = any(g is not None for g in (gy, gnear, gvariance, grstd))
+        if arrives and (through or needs[3] or needs[4]):
             found, gweight, gbias = ActivatedBatchNorm.backward(
                 self.norm, (z, weight, near, rstd, y), (through, *needs[3:]), gy, gnear, gvariance, grstd)
         if through:

@@ -6,6 +6,8 @@ from kernels_and_texts import compare, derivatives
 
 import minigrad.functional as F
 from minigrad import Tensor, grad, kernels, ops
+from minigrad.errors import ArgumentError
+from minigrad.ops.loss import ClassCoefficients
 
 numba = pytest.importorskip("numba")
 
@@ -180,3 +182,42 @@ def test_exponential_beyond_its_range(exponential):
     assert np.isnan(found[0])
     assert found[1:9].tolist() == [np.inf, 0, 1, 1, np.inf, 0, np.inf, 0]
     assert abs(found[9] / np.exp(np.float64(np.float32(88.3))) - 1) < 2e-7
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
+@pytest.mark.parametrize("classes", [1, 3, 7])
+def test_coefficients_of_target_classes(classes, dtype):
+    """One in a row, as the text has it; a target that is no class is found wherever it stands."""
+    from minigrad.kernels.compiled import entropy
+
+    target = (np.arange(9) % classes).astype(dtype)
+    op = ClassCoefficients(classes, 0.25, np.dtype(np.float32))
+    q, known = entropy.coefficients(op, target)
+    wanted, also = op.forward(target)
+    assert known
+    assert also
+    np.testing.assert_array_equal(q, wanted, strict=True)
+    np.testing.assert_array_equal(q, np.eye(classes)[target.astype(int)] * 0.25)
+    for place in (0, 4, 8):
+        for outside in (classes, np.iinfo(dtype).max, np.iinfo(dtype).min):
+            wrong = target.copy()
+            wrong[place] = outside
+            assert entropy.coefficients(op, wrong)[1] == op.forward(wrong)[1] == (outside == 0)
+
+
+def test_coefficients_decline():
+    from minigrad.kernels.compiled import entropy
+
+    op = ClassCoefficients(3, 1.0, np.dtype(np.float32))
+    target = np.arange(6) % 3
+    for wrong in (target[::2], target.astype(">i8")):
+        assert entropy.coefficients(op, wrong) is NotImplemented
+        assert op.run_forward(wrong)[1]
+    assert entropy.coefficients(ClassCoefficients(3, 1.0, np.dtype(np.float64)), target) is NotImplemented
+
+
+def test_a_target_that_is_no_class_is_refused(threads):
+    x, target = np.zeros((4, 3), np.float32), np.array([0, 1, 3, 2])
+    with pytest.raises(ArgumentError, match="target class 3"):
+        F.cross_entropy(x, target)
+    assert F.cross_entropy(x, target, ignore_index=3) == pytest.approx(np.log(3))

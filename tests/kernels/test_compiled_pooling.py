@@ -72,7 +72,7 @@ INSIDE = [((2, 2), (2, 2)), ((3, 3), (3, 3)), ((3, 3), (2, 2)), ((2, 3), (3, 2))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("size", [(9, 8), (7, 7), (3, 3), (10, 3), (4, 11)], ids=str)
+@pytest.mark.parametrize("size", [(9, 8), (7, 7), (3, 3), (10, 3), (4, 11), (5, 37), (3, 70)], ids=str)
 @pytest.mark.parametrize(("kernel", "stride"), INSIDE, ids=str)
 def test_windows_that_lie_inside(kernel, stride, size, dtype, threads, ran):
     """Odd sizes, whose rest is in no window; ties, of which the first wins; NaN, the largest of all; infinities."""

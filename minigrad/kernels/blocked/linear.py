@@ -66,9 +66,9 @@ def normalized_forward(op: Any, x: Any, w: Any, b: Any, weight: Any, bias: Any) 
 def normalized_backward(op: Any, saved: Any, needs: Any, gy: Any, gmean: Any, gvariance: Any, grstd: Any, gz: Any,
                         gnear: Any) -> Any:
     """(gx, gw, gb, gweight, gbias), as the text gives them where only y has a gradient, by the kernels of the parts."""
-    if gy is None or not (gmean is gvariance is grstd is gz is gnear is None):
-        return NotImplemented
     x, w, weight, y, rstd, z, near = saved
+    if gy is None or y is None or not (gmean is gvariance is grstd is gz is gnear is None):
+        return NotImplemented
     through = needs[0] or needs[1]
     gz, gweight, gbias = op.norm.run_backward((z, weight, near, rstd, y), (through, needs[3], needs[4]), gy, None, None,
                                               None)
