@@ -52,7 +52,8 @@ def forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
     if not np.isfinite(statistics[1]).all():
         return NotImplemented
     op._remember(weight, bias)
-    return y, *statistics.reshape((3, *op.param_shape))
+    statistics = statistics.reshape((3, *op.param_shape))
+    return y, statistics[0], statistics[1], statistics[2]  # unpacking an array takes three times as long
 
 
 def _columns_forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any]:
