@@ -242,8 +242,7 @@ def _joined(x: Any, row: list[Any]) -> tuple[Any, str, Linear | None] | None:
 
 def _precedes(linear: Linear, norm: Any, x: Any) -> bool:
     """Whether a Linear without hooks takes x and gives what `norm` takes; autocast has a type for each of the two."""
-    out_features, in_features = linear.weight.shape
-    return (x.ndim == 2 and x.shape[1] == in_features and out_features == norm.num_features and not linear._hooks
+    return (x.ndim == 2 and linear.weight.shape == (norm.num_features, x.shape[1]) and not linear._hooks
             and not linear._pre_hooks and current().autocast is None)
 
 
