@@ -23,7 +23,7 @@ from minigrad.ops.averages import all_finite_pair, moved_on_device
 from minigrad.ops.normalization import counts
 from minigrad.tensor import Buffer
 
-__all__ = ["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Tracked"]
+__all__ = ["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Tracked", "joins"]
 
 
 class Tracked(Normalization):
@@ -296,6 +296,11 @@ def _of_channels(ndim: int) -> tuple[Any, ...]:
     return 0, slice(None), *[0] * (ndim - 2)
 
 
+def joins(linear: Linear) -> bool:
+    """Whether a Linear does what its class says, and autocast, which has a type for either, does not come between."""
+    return linear.__class__ is Linear and "forward" not in linear.__dict__ and current().autocast is None
+
+
 class BatchNorm(Tracked):
     """Normalize each channel over the batch and all places; input (N, C) or (N, C, …).
 
@@ -388,7 +393,7 @@ class BatchNorm(Tracked):
             hooks are not called.
         """
         if linear is not None and (activation is None or mask is not None or residual is not None or len(x.shape) != 2
-                                   or self.uses_running_stats):
+                                   or self.uses_running_stats or not joins(linear)):
             x, linear = linear.forward(x), None
         shape = x.shape if linear is None else (x.shape[0], *linear.weight.shape[:1])
         self._check_shape("forward", shape)
@@ -397,12 +402,12 @@ class BatchNorm(Tracked):
         if self.uses_running_stats:
             return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps,
                                             mask, activation, residual)
-        if linear is None or activation is None:
-            y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation, residual,
-                                                  values=True)
-        else:
+        if linear is not None and activation is not None:
             y, mean, variance, _ = ops.linear_batch_norm(x, linear.weight, linear.bias, self.weight, self.bias,
                                                          self.eps, activation, values=True)
+        else:
+            y, mean, variance, _ = ops.batch_norm(x, self.weight, self.bias, self.eps, mask, activation, residual,
+                                                  values=True)
         if self.training and self.running_mean is not None and not current().recomputing:
             size = math.prod(shape)
             if size:  # an empty batch says nothing

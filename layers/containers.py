@@ -11,11 +11,12 @@ from minigrad.backend import device_of, is_array
 from minigrad.errors import ArgumentError, DtypeError, ShapeError
 from minigrad.kernels import served
 from minigrad.layers.activation import ReLU, Sigmoid
-from minigrad.layers.batch_norm import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
+from minigrad.layers.batch_norm import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, joins
 from minigrad.layers.linear import Linear
 from minigrad.layers.module import MODULE, Module
 from minigrad.modes import current
 from minigrad.op import Op, value
+from minigrad.ops.linear_batch_norm import LinearBatchNorm
 from minigrad.ops.normalization_texts import ActivatedBatchNorm, ResidualBatchNorm
 
 if TYPE_CHECKING:
@@ -241,9 +242,12 @@ def _joined(x: Any, row: list[Any]) -> tuple[Any, str, Linear | None] | None:
 
 
 def _precedes(linear: Linear, norm: Any, x: Any) -> bool:
-    """Whether a Linear without hooks takes x and gives what `norm` takes; autocast has a type for each of the two."""
-    return (x.ndim == 2 and linear.weight.shape == (norm.num_features, x.shape[1]) and not linear._hooks
-            and not linear._pre_hooks and current().autocast is None)
+    """Whether a Linear without hooks takes x and gives what `norm` takes, all in one dtype."""
+    weight, bias = linear.weight, linear.bias
+    return (not linear._hooks and not linear._pre_hooks and joins(linear) and x.ndim == 2 and x.dtype.kind == "f"
+            and weight is not None and weight.shape == (norm.num_features, x.shape[1]) and weight.dtype == x.dtype
+            and (bias is None or (bias.shape == (norm.num_features,) and bias.dtype == x.dtype))
+            and _may_fuse(x, LinearBatchNorm))
 
 
 class ModuleList(_Numbered):

@@ -233,7 +233,7 @@ def _edge(tensor: Any) -> Any:
 
 def _seed(output: Any, gradient: Any, create_graph: bool, where: str) -> Any:
     """The gradient that backward starts with at one output, checked."""
-    is_tensor = isinstance(output, Traced)
+    is_tensor = isinstance(output, Traced)  # by a name: mypy would take `output` for no more than that
     if not is_tensor:
         raise DtypeError(where, got=f"an output of type {type(output).__name__}", wanted="a Tensor")
     array = output.data

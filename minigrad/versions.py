@@ -32,10 +32,11 @@ Place = tuple[dict[tuple[int, int], int], tuple[int, int]]  # {bytes: tick} of a
 def place_of(array: Array) -> Place:
     """Where the writes to an array are logged: known as long as its memory lives, and good for `wrote`."""
     owner, low, high = memory(array)
-    entry = _log.get(id(owner))
-    if entry is None or entry[0]() is not owner:
-        entry = _log[id(owner)] = (weakref.ref(owner, partial(_forget, id(owner))), {})
-    return entry[1], (low, high)
+    with _writing:  # else two threads could each make a log for one owner
+        entry = _log.get(id(owner))
+        if entry is None or entry[0]() is not owner:
+            entry = _log[id(owner)] = (weakref.ref(owner, partial(_forget, id(owner))), {})
+        return entry[1], (low, high)
 
 
 def wrote(*arrays: Array, places: Iterable[Place] | None = None) -> None:
@@ -47,9 +48,11 @@ def wrote(*arrays: Array, places: Iterable[Place] | None = None) -> None:
     graph = current().graph
     if graph is not None:
         graph.wrote(arrays)
+    if places is None:
+        places = [place_of(array) for array in arrays]
     with _writing:  # else a thread could set the clock back
         newest = now = tick()
-        for ticks, span in map(place_of, arrays) if places is None else places:
+        for ticks, span in places:
             ticks[span] = now
 
 

@@ -208,9 +208,8 @@ class Optimizer(ABC):
         mode = current()
         ready = self._ready()
         recorded = None if mode.graph is None else mode.graph.stepped(RecordedStep(self, [slot for slot, *_ in ready]))
-        # First: a write that is interrupted is a write.
-        wrote(*() if mode.graph is None else [array for _, array, _, _ in ready],
-              places=[slot.place if slot.array is array else place_of(array) for slot, array, _, _ in ready])
+        places = [slot.place if slot.array is array else place_of(array) for slot, array, _, _ in ready]
+        wrote(*[array for _, array, _, _ in ready], places=places)  # first: a write that is interrupted is a write
         before: Any = None
         numbers: Any = ()
         for slot, array, gradient, settings in ready:

@@ -135,8 +135,10 @@ def kernels_of(op: type[Op], phase: str) -> tuple[Kernel, ...]:
 def served(op: type[Op], phase: str, device: str) -> bool:
     """Whether a kernel of the tiers in use is registered for one phase of an operation on a kind of device."""
     kernels, level = _table.get((op, phase)), current().kernels
-    if kernels is None or device == "cpu":
-        return kernels is not None and bool(kernels.on_cpu[level])
+    if kernels is None:
+        return False
+    if device == "cpu":
+        return bool(kernels.on_cpu[level])
     return any(kernel.tier <= level and kernel.device == device for kernel in kernels.all)
 
 

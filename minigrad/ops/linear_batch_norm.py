@@ -20,13 +20,14 @@ class LinearBatchNorm(Op):
 
     gradients as those of `ActivatedBatchNorm`, then of `Linear`;  gb = Σ gμ. What b adds to z is in its mean and so
     subtracted again: it is not added in the first place, and where nothing hangs on μ its gradient is 0, not the
-    rounding of a sum that is 0.
+    rounding of a sum that is 0. Where b is not finite y is NaN, as it would be.
 
     norm : BatchNorm and the activation, an operation
     """
 
-    __slots__ = ("norm", "like_bias")
-    like_bias: Any  # shape and dtype of b, for its gradient
+    __slots__ = ("norm", "_given", "_like_bias")
+    _given: tuple[bool, ...]  # which inputs there are
+    _like_bias: Any  # shape and dtype of b, for its gradient
     n_out = 6
     promotes = True
     widens = True
@@ -38,16 +39,25 @@ class LinearBatchNorm(Op):
 
     def absent(self, i):
         """Whether input i is known to have been None, for `minigrad.expansion`, which finds no array for it."""
-        return self.like_bias is None if i == 2 else self.norm.absent(i - 2)
+        return not self._given[i]
 
-    def remember(self, b):
-        """Shape and dtype of b, for its gradient."""
-        self.like_bias = None if b is None else (b.shape, b.dtype)
+    def remember(self, b, weight, bias):
+        """Which inputs there are, and shape and dtype of b, for its gradient."""
+        self._given = True, True, b is not None, weight is not None, bias is not None
+        self._like_bias = None if b is None else (b.shape, b.dtype)
+
+    def shift(self, b, bias):
+        """β, made NaN where b is not finite: that may not be hidden by leaving b out."""
+        if b is None:
+            return bias
+        nothing = b - b
+        return nothing if bias is None else bias + nothing
 
     def forward(self, x, w, b, weight, bias):
-        self.remember(b)
+        self.remember(b, weight, bias)
         z = apply(LINEAR, x, w, None)
-        y, near, variance, rstd = apply(self.norm, z, weight, bias)
+        z = cast(z, x.dtype) if x.dtype == w.dtype else z  # of bfloat16 arrays, NumPy's product is float32
+        y, near, variance, rstd = apply(self.norm, z, weight, self.shift(b, bias))
         return y, near if b is None else near + b, variance, rstd, z, near
 
     def backward(self, saved, needs, gy, gmean, gvariance, grstd, gz, gnear):
@@ -68,7 +78,7 @@ class LinearBatchNorm(Op):
 
     def to_bias(self, near, gy, gmean):
         """gb: Σ gμ, or zeros if y has a gradient and μ has none."""
-        shape, dtype = self.like_bias
+        shape, dtype = self._like_bias
         if gmean is None and gy is None:
             return None
         xp = namespace(near)
@@ -93,7 +103,7 @@ def linear_batch_norm(x: Any, w: Any, b: Any, weight: Any, bias: Any, eps: float
 
     Returns
     -------
-    y : (N, out)
+    y : (N, out), of the dtype of x·wᵀ
     mean, variance, rstd : (1, out), float32 or wider
         Of z; the biased variance, and (variance + eps)^−½. All four may be differentiated.
 

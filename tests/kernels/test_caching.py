@@ -37,7 +37,6 @@ def test_no_loop_holds_a_compiled_function_in_a_closure(loop):
 
 COMPILING = """
 import sys
-from pathlib import Path
 import numpy as np
 from minigrad import ops
 x = np.random.default_rng(0).standard_normal((8, 3, 4, 4)).astype(np.float32)
@@ -110,13 +109,13 @@ def test_a_file_of_loops_is_out_of_date_when_one_beside_it_changes(tmp_path):
         def get_source_stamp(self):
             return "own"
 
-    caching.stamp_together(Locator, folder)
     stamps = set()
     for text in ("b = 1\n", "b = 2\n"):
         (folder / "b.py").write_text(text)
-        caching._contents.cache_clear()
-        stamps.add(Locator(folder / "a.py").get_source_stamp())
-        assert Locator(elsewhere / "a.py").get_source_stamp() == "own"
+        located = type("Located", (Locator,), {})
+        caching.stamp_together(located, folder)
+        stamps.add(located(folder / "a.py").get_source_stamp())
+        assert located(elsewhere / "a.py").get_source_stamp() == "own"
     assert len(stamps) == 2
 
 
@@ -126,3 +125,20 @@ def test_compiled_loops_have_the_stamp_of_their_folder():
     run = loading.loops("averages_loops", "averaged", False)
     locator = run._cache._impl.locator
     assert locator.get_source_stamp()[1] == caching._contents(Path(loading.__file__).parent)
+
+
+def test_threads_that_need_a_loop_first_at_the_same_time():
+    """Each would have wrapped numba's cache, and the second lock on a file would have waited for the first."""
+    code = """
+import threading
+import numpy as np
+from minigrad import ops
+x = np.ones((4, 3), np.float32)
+threads = [threading.Thread(target=ops.batch_norm, args=(x,), daemon=True) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(60)
+    assert not thread.is_alive()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)

@@ -124,10 +124,29 @@ def test_one_node_that_opens_into_its_parts(activation):
     y = joined(activation)(x, w, b, weight, bias)[0]
     assert [node.op.name for node in walk([y.edge])] == ["LinearBatchNorm"]
     opened = expand(y)
-    assert [part.name for part in opened.parts] == ["Linear", "ActivatedBatchNorm", "Add"]
+    assert [part.name for part in opened.parts] == ["Linear", "Subtract", "Add", "ActivatedBatchNorm", "Add"]
     np.testing.assert_allclose(opened.outputs[0].numpy(), y.numpy(), rtol=1e-12)
     without = expand(joined(activation)(x, w, None, weight, bias)[0])
     assert [part.name for part in without.parts] == ["Linear", "ActivatedBatchNorm"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("given", [5, 3], ids=["affine", "plain"])
+@pytest.mark.parametrize("tier", ["text", "all"])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_bias_that_is_not_finite_shows(bad, given, tier):
+    """Though it is not added: a network shall not train on with a broken parameter."""
+    arrays = [a.astype(np.float32) for a in draw()[:given]]
+    arrays[2][1] = bad
+    with kernels.tier(tier):
+        y, mean, _, _ = joined("sigmoid")(*arrays)
+        wanted, _, _, _ = apart("sigmoid")(*arrays)
+    assert np.isnan(y).all(0).tolist() == np.isnan(wanted).all(0).tolist() == [False, True, False]
+    assert np.isfinite(mean[0]).tolist() == [True, False, True]
+
+
+def test_more_rows_than_the_linear_kernel_sums():
+    compare(joined("relu"), draw(4200, 3, 2), 2e-5)
 
 
 def test_refusals():
@@ -199,6 +218,14 @@ def test_what_is_not_joined():
     assert operations(make().eval()) == ["Linear", "BatchNormInference", "Sigmoid"]
     with autocast("float16"):
         assert "LinearBatchNorm" not in operations(make())
+    net, other = make(), Linear(5, 4)
+    other.forward = lambda x: Linear.forward(other, x) * 2
+    assert "LinearBatchNorm" not in operations(Sequential(other, *net[1:]))
+    for name in ("weight", "bias"):
+        net = make()
+        getattr(net[0], name).data = getattr(net[0], name).numpy().astype(np.float64)
+        assert net(Tensor(X)).dtype == np.float64
+    assert make()(Tensor(np.arange(45).reshape(9, 5))).dtype == np.float64
     with kernels.tier("numpy"):
         assert operations(make()) == ["Linear", "BatchNorm", "Sigmoid"]
 
@@ -250,6 +277,20 @@ def test_blocks_around_decide_about_the_statistics():
     wide = X.astype(np.float64) @ model[0].weight.numpy().T.astype(np.float64) + model[0].bias.numpy()
     np.testing.assert_allclose(model[1].running_mean.numpy(), 0.1 * wide.mean(0), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(model[1].running_var.numpy(), 0.9 + 0.1 * wide.var(0, ddof=1), rtol=1e-5)
+
+
+def test_the_layer_takes_a_linear_of_another_meaning():
+    class Twice(Linear):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    linear, norm, other = Twice(5, 4), BatchNorm1d(4), BatchNorm1d(4)
+    y, z = norm(Tensor(X), activation="relu", linear=linear), other(linear(Tensor(X)), activation="relu")
+    assert np.array_equal(y.numpy(), z.numpy())
+    assert np.array_equal(norm.running_var.numpy(), other.running_var.numpy())
+    with autocast("float16"):
+        y = norm(Tensor(X), activation="relu", linear=Linear(5, 4))
+    assert y.dtype == np.float16
 
 
 @pytest.mark.parametrize("change", [lambda norm: norm, lambda norm: norm.eval(), lambda norm: norm.freeze() or norm])

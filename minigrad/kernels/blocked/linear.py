@@ -54,11 +54,11 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
 @accelerates(LinearBatchNorm, "forward", tier="numpy")
 def normalized_forward(op: Any, x: Any, w: Any, b: Any, weight: Any, bias: Any) -> Any:
     """(y, mean, variance, rstd, z, mean of z), as the text gives them, by the kernels of the parts."""
-    z = forward(LINEAR, x, w, None)
-    if z is NotImplemented:
-        return z
-    op.remember(b)
-    y, near, variance, rstd = op.norm.run_forward(z, weight, bias)
+    if not _plain(x.dtype):
+        return NotImplemented
+    op.remember(b, weight, bias)
+    z = LINEAR.run_forward(x, w, None)
+    y, near, variance, rstd = op.norm.run_forward(z, weight, op.shift(b, bias))
     return y, near if b is None else near + b, variance, rstd, z, near
 
 
@@ -72,7 +72,5 @@ def normalized_backward(op: Any, saved: Any, needs: Any, gy: Any, gmean: Any, gv
     through = needs[0] or needs[1]
     gz, gweight, gbias = op.norm.run_backward((z, weight, near, rstd, y), (through, needs[3], needs[4]), gy, None, None,
                                               None)
-    found = backward(LINEAR, (x, w), (needs[0], needs[1], False), gz) if through else (None, None, None)
-    if found is NotImplemented:
-        return found
-    return found[0], found[1], np.zeros(*op.like_bias) if needs[2] else None, gweight, gbias
+    gx, gw, _ = LINEAR.run_backward((x, w), (needs[0], needs[1], False), gz) if through else (None, None, None)
+    return gx, gw, np.zeros(*op._like_bias) if needs[2] else None, gweight, gbias

@@ -62,17 +62,16 @@ def _lock(path: str) -> Iterator[None]:
 
 def stamp_together(cls: Any, folder: Path) -> None:
     """Let the method `get_source_stamp` of numba's `cls` say, for a file of a folder, that of all files there."""
-    method = cls.get_source_stamp
+    method, contents = cls.get_source_stamp, _contents(folder)
 
     @functools.wraps(method)
     def stamp(self: Any) -> Any:
         own = method(self)
-        return (own, _contents(folder)) if Path(self._py_file).parent == folder else own
+        return (own, contents) if Path(self._py_file).parent == folder else own
 
     cls.get_source_stamp = stamp
 
 
-@functools.cache
 def _contents(folder: Path) -> str:
     """A number that changes with any of the Python files of a folder."""
     found = hashlib.sha256()

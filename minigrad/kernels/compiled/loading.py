@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,9 +50,20 @@ def loops(file: str, name: str, parallel: bool, *more: Any) -> Any:
     return getattr(importlib.import_module(f"minigrad.kernels.compiled.{file}"), name)(parallel, *more)
 
 
-@functools.cache
+_starting = threading.Lock()
+_started = False
+
+
 def _numba() -> None:
-    """Import numba, with its threads as they suit the loops; what the environment says has precedence."""
+    """Import numba once, with its threads as they suit the loops; what the environment says has precedence."""
+    global _started  # noqa: PLW0603 - of the process, as numba is
+    with _starting:  # two threads that come at the same time would each wrap what is wrapped here
+        if not _started:
+            _start()
+            _started = True
+
+
+def _start() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
     importlib.import_module("numba")

@@ -28,7 +28,7 @@ def _inside(op: Any) -> bool:
 
 
 def _lanes(op: Any) -> int:
-    """How many windows of a row are worked on together: a power of two, as many as there are if they are few."""
+    """How many windows of a row are worked on together: 4, 8 or 16, the first that holds a row, else 16."""
     return 4 if op.lengths[1] <= 4 else 8 if op.lengths[1] <= 8 else 16
 
 
