@@ -46,6 +46,19 @@ def test_gradients_do_not_share_memory():
     assert b.grad.tolist() == c.grad.tolist() == start.tolist() == [1, 2, 3]
 
 
+def test_gradients_that_are_views_of_one_another_do_not_share_memory():
+    """The gradient of a transpose is a view as large as what it views, which another leaf may have received."""
+    a, b, c = (Tensor(np.ones((2, 3)), requires_grad=True) for _ in range(3))
+    start = Tensor(np.arange(6.0).reshape(2, 3))
+    (a + b.mT.mT + c.mT.mT * 1).backward(start)
+    arrays = [t.numpy() for t in (start, a.grad, b.grad, c.grad)]
+    assert not any(np.shares_memory(x, y) for i, x in enumerate(arrays) for y in arrays[:i])
+    d, e = (Tensor(np.ones(shape), requires_grad=True) for shape in ((2, 3), (3, 2)))
+    ((d + e.mT) * 2).backward(start)
+    assert not np.shares_memory(d.grad.numpy(), e.grad.numpy())
+    assert e.grad.tolist() == (2 * start.numpy().T).tolist()
+
+
 def test_gradients_can_be_written_to():
     """The gradient of a sum is a broadcast, whose elements share one place."""
     x = leaf(1, 2, 3)

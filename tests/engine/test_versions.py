@@ -1,6 +1,10 @@
 """A write between forward and backward is refused where it would make the derivative wrong, and nowhere else."""
 
 import gc
+import threading
+import time
+import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ import pytest
 import minigrad as mg
 from minigrad import Tensor, ops, versions
 from minigrad.errors import DtypeError, GraphError, ShapeError
+from minigrad.optim import SGD, Adam
 
 
 def leaf(*values):
@@ -154,3 +159,37 @@ def test_overlap_is_by_bytes():
     assert versions.written(base[5:]) < tick
     assert versions.written(base[4:1:-1]) == tick
     assert versions.written(base[3:3]) < tick
+
+
+@pytest.mark.parametrize("make", [lambda ps: SGD(ps, 0.1), lambda ps: Adam(ps, 0.1)], ids=["SGD", "Adam"])
+@pytest.mark.parametrize("array", [np.ones((3, 4)), np.ones((3, 4), np.float32, order="F"), np.ones((6, 4))[::2],
+                                   np.array(1.0), np.ones((1, 5, 1), np.float32)],
+                         ids=["C", "Fortran", "every second row", "no axes", "axes of one"])
+def test_every_step_of_an_optimizer_is_logged(make, array):
+    """An optimizer asks once where a parameter's writes are logged, and again when the parameter has other memory."""
+    p = mg.Parameter(array.copy(order="K") if array.flags.forc else array)
+    optimizer = make([p])
+    for step in range(4):
+        if step == 2:
+            p.data = p.numpy() * 2
+        y = ops.sum(p * p)
+        p.grad = Tensor(np.ones_like(p.data))
+        optimizer.step()
+        with pytest.raises(GraphError, match="changed in place"):
+            y.backward()
+        ops.sum(p * p).backward()
+
+
+def test_threads_that_write_first_at_the_same_time_find_one_log(monkeypatch):
+    def slow(*args):
+        time.sleep(0.05)
+        return weakref.ref(*args)
+
+    monkeypatch.setattr(versions, "weakref", SimpleNamespace(ref=slow))
+    base, found = np.zeros(8), []
+    threads = [threading.Thread(target=lambda: found.append(versions.place_of(base[2:]))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0][0] is found[1][0]

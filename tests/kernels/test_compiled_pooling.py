@@ -1,10 +1,13 @@
 """Compiled pooling and activations against the texts."""
 
+import math
+
 import numpy as np
 import pytest
 
 import minigrad.functional as F
 from minigrad import Tensor, grad, kernels, ops
+from minigrad.kernels.compiled import loading
 
 pytest.importorskip("numba")
 
@@ -122,3 +125,33 @@ def test_gradients_in_other_layouts(options, ran):
         for a, b in zip(fast, text):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
     assert "max_pool_inside" in {name for name, _ in ran}
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+@pytest.mark.parametrize("planes", [1, 3, 9])
+@pytest.mark.parametrize("size", [(2, 2), (3, 5), (4, 70)], ids=str)
+def test_nothing_is_written_outside(size, planes, lanes, threads):
+    """What a row writes past its end belongs to the next row, and at the end of a thread's share to nobody."""
+    room = 40
+
+    def guarded(shape, dtype):
+        whole = np.full(math.prod(shape) + 2 * room, 7, dtype)
+        return whole, whole[room:-room].reshape(shape)
+
+    high, wide = size[0] // 2, size[1] // 2
+    x = np.random.default_rng(0).standard_normal((planes, *size)).astype(np.float32)
+    (ys, y), (places, which) = guarded((planes, high, wide), np.float32), guarded((planes, high, wide), np.int32)
+    outs, out = guarded(x.shape, np.float32)
+    loading.loops("pooling_loops", "max_pool_inside", threads, 2, 2, 2, 2, lanes)(x, y, which)
+    windows = x[:, : 2 * high, : 2 * wide].reshape(planes, high, 2, wide, 2).swapaxes(2, 3)
+    np.testing.assert_array_equal(y, windows.max((3, 4)))
+    np.testing.assert_array_equal(which, windows.reshape(planes, high, wide, 4).argmax(3))
+    loading.loops("pooling_loops", "scatter_apart", threads, 2, 2, lanes)(y, which, out)
+    wanted = np.zeros_like(x)
+    chosen = np.arange(4) == which[..., None]
+    wanted[:, : 2 * high, : 2 * wide] = np.where(chosen, y[..., None], 0).reshape(planes, high, wide, 2, 2).swapaxes(
+        2, 3).reshape(planes, 2 * high, 2 * wide)
+    np.testing.assert_array_equal(out, wanted)
+    for whole in (ys, places, outs):
+        assert (whole[:room] == 7).all()
+        assert (whole[-room:] == 7).all()
