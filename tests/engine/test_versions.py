@@ -171,7 +171,7 @@ def test_every_step_of_an_optimizer_is_logged(make, array):
     optimizer = make([p])
     for step in range(4):
         if step == 2:
-            p.data = p.numpy() * 2
+            p.data = np.array(p.numpy() * 2)
         y = ops.sum(p * p)
         p.grad = Tensor(np.ones_like(p.data))
         optimizer.step()
