@@ -12,7 +12,7 @@ import pytest
 # An editable install finds the mapped folders by name only, so each is walked for itself.
 ROOTS = ("minigrad", "minigrad.layers", "minigrad.optim", "minigrad.examples")
 RUN_WHEN_IMPORTED = {"minigrad.__main__"}
-OPTIONAL = {"array_api_compat", "cupy", "graphviz", "matplotlib", "numba", "scipy", "tensorboardX",
+OPTIONAL = {"array_api_compat", "cupy", "graphviz", "llvmlite", "matplotlib", "numba", "scipy", "tensorboardX",
             "threadpoolctl"}
 
 
