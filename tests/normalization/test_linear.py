@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from joining import Names, operations, twins
+from joining import apart as one_by_one
 from kernels_and_texts import compare
 
-from minigrad import Observer, Tensor, autocast, grad, kernels, observe, ops
+from minigrad import Tensor, autocast, grad, kernels, observe, ops
 from minigrad.errors import ArgumentError, ShapeError
 from minigrad.expansion import expand, prove_equal
 from minigrad.gradcheck import check_gradients
@@ -169,17 +171,6 @@ def make(activation=Sigmoid, **options):
     return Sequential(Linear(5, 4), BatchNorm1d(4, **options), activation())
 
 
-def operations(model, x=X):
-    """The names of what a call records, in order."""
-    return [node.op.name for node in walk([model(Tensor(x, True)).edge])]
-
-
-def one_after_the_other(model, x):
-    for module in model:
-        x = module(x)
-    return x
-
-
 needs_numba = pytest.mark.skipif(not kernels.served(ops.normalization_texts.ActivatedBatchNorm, "forward", "cpu"),
                                  reason="neighbours are joined where compiled loops serve")
 
@@ -188,15 +179,14 @@ needs_numba = pytest.mark.skipif(not kernels.served(ops.normalization_texts.Acti
 @pytest.mark.parametrize("activation", [ReLU, Sigmoid])
 @pytest.mark.parametrize("options", [{}, {"momentum": None}, {"debias": True}, {"affine": False}], ids=str)
 def test_sequential_joins_neighbours(activation, options):
-    one, two = make(activation, **options), make(activation, **options)
-    two.load_state_dict(one.state_dict())
+    one, two = twins(lambda: make(activation, **options))
     for _ in range(3):
-        y, z = one(Tensor(X)), one_after_the_other(two, Tensor(X))
+        y, z = one(Tensor(X)), one_by_one(two, Tensor(X))
         np.testing.assert_allclose(y.numpy(), z.numpy(), rtol=1e-5, atol=2e-6)
         ops.sum(y * y).backward()
         ops.sum(z * z).backward()
-    assert operations(one) == ["LinearBatchNorm"]
-    one_after_the_other(two, Tensor(X))
+    assert operations(one, X) == ["LinearBatchNorm"]
+    one_by_one(two, Tensor(X))
     for (name, p), q in zip(one.named_parameters(), two.parameters()):
         rounding = 1e-3 if name == "0.bias" else 2e-5  # a sum that is 0, here exactly
         np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-4, atol=rounding, err_msg=name)
@@ -210,24 +200,24 @@ def test_what_is_not_joined():
         """Another meaning, maybe."""
 
     three = Tensor(RNG.standard_normal((2, 3, 5)).astype(np.float32))
-    assert operations(Sequential(Linear(5, 4), BatchNorm1d(4), Tanh())) == ["Linear", "BatchNorm", "Tanh"]
-    assert operations(Sequential(Own(5, 4), BatchNorm1d(4), ReLU())) == ["Linear", "ActivatedBatchNorm"]
-    assert operations(Sequential(Linear(5, 4), BatchNorm1d(4))) == ["Linear", "BatchNorm"]
+    assert operations(Sequential(Linear(5, 4), BatchNorm1d(4), Tanh()), X) == ["Linear", "BatchNorm", "Tanh"]
+    assert operations(Sequential(Own(5, 4), BatchNorm1d(4), ReLU()), X) == ["Linear", "ActivatedBatchNorm"]
+    assert operations(Sequential(Linear(5, 4), BatchNorm1d(4)), X) == ["Linear", "BatchNorm"]
     assert operations(Sequential(Linear(5, 3), BatchNorm1d(3), ReLU()), three.numpy()) == ["Linear",
                                                                                            "ActivatedBatchNorm"]
-    assert operations(make().eval()) == ["Linear", "BatchNormInference", "Sigmoid"]
+    assert operations(make().eval(), X) == ["Linear", "BatchNormInference", "Sigmoid"]
     with autocast("float16"):
-        assert "LinearBatchNorm" not in operations(make())
+        assert "LinearBatchNorm" not in operations(make(), X)
     net, other = make(), Linear(5, 4)
     other.forward = lambda x: Linear.forward(other, x) * 2
-    assert "LinearBatchNorm" not in operations(Sequential(other, *net[1:]))
+    assert "LinearBatchNorm" not in operations(Sequential(other, *net[1:]), X)
     for name in ("weight", "bias"):
         net = make()
         getattr(net[0], name).data = getattr(net[0], name).numpy().astype(np.float64)
         assert net(Tensor(X)).dtype == np.float64
     assert make()(Tensor(np.arange(45).reshape(9, 5))).dtype == np.float64
     with kernels.tier("numpy"):
-        assert operations(make()) == ["Linear", "BatchNorm", "Sigmoid"]
+        assert operations(make(), X) == ["Linear", "BatchNorm", "Sigmoid"]
 
 
 @needs_numba
@@ -236,21 +226,14 @@ def test_what_is_not_joined():
 def test_hooks_see_what_they_saw(place, kind):
     model, seen = make(), []
     remove = getattr(model[place], kind)(lambda module, args, *output: seen.append(args[0].shape))
-    assert "LinearBatchNorm" not in operations(model)
+    assert "LinearBatchNorm" not in operations(model, X)
     assert seen == [(9, 5) if place == 0 else (9, 4)]
     remove()
-    assert operations(model) == ["LinearBatchNorm"]
+    assert operations(model, X) == ["LinearBatchNorm"]
 
 
 @needs_numba
 def test_observers_see_three_layers():
-    class Names(Observer):
-        def __init__(self):
-            self.seen = []
-
-        def forward(self, op, *rest):
-            self.seen.append(op.name)
-
     with observe(Names()) as watching:
         make()(Tensor(X))
     assert watching.observer.seen == ["Linear", "BatchNorm", "Sigmoid"]
