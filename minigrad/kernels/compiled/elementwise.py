@@ -10,7 +10,19 @@ import numpy as np
 from minigrad.kernels.compiled import loading
 from minigrad.kernels.compiled.loading import accelerates
 from minigrad.op import Op
-from minigrad.ops.activation import ReLU, Sigmoid, SiLU
+from minigrad.ops.activation import (
+    ELU,
+    GELU,
+    GELUTanh,
+    HardTanh,
+    LeakyReLU,
+    LogSigmoid,
+    Mish,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+)
 from minigrad.ops.elementwise import Tanh
 from minigrad.ops.random import Dropout
 
@@ -21,38 +33,63 @@ def _takes(*arrays: Any) -> bool:
     return all(a.dtype == FLOAT and a.ndim > 0 and a.flags.c_contiguous for a in arrays)
 
 
-def _forward(name: str) -> Callable[..., Any]:
+#: What an activation's loops are told beside arrays.
+Settings = Callable[[Any], tuple[Any, Any]]
+
+
+def _forward(name: str, settings: Settings) -> Callable[..., Any]:
     def run(op: Any, x: Any) -> Any:
         if not _takes(x):
             return NotImplemented
         y = np.empty(x.shape, FLOAT)
-        loading.loops("elementwise_loops", "forward", x.size >= loading.PARALLEL_FROM, name)(x.reshape(-1),
-                                                                                             y.reshape(-1))
+        loops = loading.loops("elementwise_loops", "forward", x.size >= loading.PARALLEL_FROM, name)
+        loops(x.reshape(-1), y.reshape(-1), *settings(op))
         return y
 
     return run
 
 
-def _backward(name: str) -> Callable[..., Any]:
+def _backward(name: str, settings: Settings) -> Callable[..., Any]:
     def run(op: Any, saved: Any, needs: Any, gy: Any) -> Any:
         (kept,) = saved
         if gy.dtype != FLOAT or not _takes(kept):
             return NotImplemented
         gy, gx = np.ascontiguousarray(gy), np.empty(gy.shape, FLOAT)
         loops = loading.loops("elementwise_loops", "backward", gy.size >= loading.PARALLEL_FROM, name)
-        loops(kept.reshape(-1), gy.reshape(-1), gx.reshape(-1))
+        loops(kept.reshape(-1), gy.reshape(-1), gx.reshape(-1), *settings(op))
         return (gx,)
 
     return run
 
 
-#: By operation, the names of its loops. NumPy has vector instructions of its own for the other forward passes.
-FORWARD: dict[type[Op], str] = {Sigmoid: "sigmoid", SiLU: "silu"}
-BACKWARD: dict[type[Op], str] = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh", SiLU: "silu"}
-for _op, _name in FORWARD.items():
-    accelerates(_op, "forward")(_forward(_name))
-for _op, _name in BACKWARD.items():
-    accelerates(_op, "backward")(_backward(_name))
+NONE = FLOAT.type(0), FLOAT.type(0)
+
+
+def _none(op: Any) -> tuple[Any, Any]:
+    return NONE
+
+
+#: By name, the operations that have loops, and their settings.
+ACTIVATIONS: dict[str, tuple[type[Op], Settings]] = {
+    "relu": (ReLU, _none),
+    "sigmoid": (Sigmoid, _none),
+    "tanh": (Tanh, _none),
+    "silu": (SiLU, _none),
+    "gelu": (GELU, _none),
+    "gelu_tanh": (GELUTanh, _none),
+    "mish": (Mish, _none),
+    "logsigmoid": (LogSigmoid, _none),
+    "leaky_relu": (LeakyReLU, lambda op: (FLOAT.type(op.slope), NONE[1])),
+    "elu": (ELU, lambda op: (FLOAT.type(op.alpha), NONE[1])),
+    "hardtanh": (HardTanh, lambda op: (FLOAT.type(op.low), FLOAT.type(op.high))),
+    "softplus": (Softplus, lambda op: (FLOAT.type(op.beta), FLOAT.type(op.threshold))),
+}
+#: Those whose forward NumPy has vector instructions for.
+IN_NUMPY = {"relu", "tanh", "hardtanh"}
+for _name, (_op, _settings) in ACTIVATIONS.items():
+    accelerates(_op, "backward")(_backward(_name, _settings))
+    if _name not in IN_NUMPY:
+        accelerates(_op, "forward")(_forward(_name, _settings))
 
 
 def _dropped(op: Any, x: Any, kept: Any) -> Any:

@@ -101,27 +101,27 @@ def _constant(length: int, number: float) -> np.ndarray:
     return array
 
 
-def _reads(a: Any) -> bool:
+def reads(a: Any) -> bool:
     """Whether loops can read an array."""
     dtype = a.dtype
     return bool((dtype is FLOAT or dtype == FLOAT) and a.flags.c_contiguous)
 
 
-def _parameter(a: Any, length: int, absent: float) -> Any:
+def parameter(a: Any, length: int, absent: float) -> Any:
     """γ or β as a vector; None if the loops cannot read it."""
     if a is None:
         return _constant(length, absent)
-    if not _reads(a):
+    if not reads(a):
         return None
     return a if a.ndim == 1 else a.reshape(-1)
 
 
 def _forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
     """(y, statistics (3, …)); NotImplemented where no loops fit."""
-    if not _reads(x) or not x.size:
+    if not reads(x) or not x.size:
         return NotImplemented
     plan = _planned(op, x)
-    w, b = _parameter(weight, plan.parameters, 1), _parameter(bias, plan.parameters, 0)
+    w, b = parameter(weight, plan.parameters, 1), parameter(bias, plan.parameters, 0)
     if w is None or b is None:
         return NotImplemented
     op._remember(weight, bias)
@@ -158,13 +158,13 @@ def rms_forward(op: Any, x: Any, weight: Any, bias: Any) -> Any:
 
 def _backward(op: Any, x: Any, y: Any, weight: Any, mean: Any, rstd: Any, needs: Any, gy: Any) -> Any:
     """(gx, gweight, gbias); NotImplemented where no loops fit. `y` is what a fused activation gave, else None."""
-    if (not needs[0] or not _reads(x) or not x.size or rstd.dtype != FLOAT or gy.dtype != FLOAT
+    if (not needs[0] or not reads(x) or not x.size or rstd.dtype != FLOAT or gy.dtype != FLOAT
             or (y is not None and not y.flags.c_contiguous)):
         return NotImplemented
     if not gy.flags.c_contiguous:  # such as one that was spread over places: copied sooner than by the text
         gy = np.ascontiguousarray(gy)
     plan = _planned(op, x)
-    w = _parameter(weight, plan.parameters, 1)
+    w = parameter(weight, plan.parameters, 1)
     if w is None:
         return NotImplemented
     gx = np.empty(plan.given[0], FLOAT)
