@@ -148,7 +148,7 @@ def test_other_dtypes_axes_and_empty_batches_run_as_text(ran):
     y, gx = derivatives(lambda t: ops.cross_entropy(t, nothing, True), [nothing])
     assert y == 0
     assert gx.shape == (0, 5)
-    assert not ran
+    assert "cross_entropy" not in {name for name, _ in ran}
 
 
 @pytest.fixture(scope="module")

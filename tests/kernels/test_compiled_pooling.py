@@ -1,4 +1,4 @@
-"""Compiled pooling and activations against the texts."""
+"""Compiled max pooling against its text."""
 
 import math
 
@@ -48,13 +48,24 @@ def test_max_pool(options, dtype):
     np.testing.assert_allclose(fast[2], text[2], rtol=0, atol=8 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_relu(dtype):
-    x = np.random.default_rng(0).standard_normal((4, 5, 6)).astype(dtype)
-    x[0, 0, :4] = 0.0, np.nan, np.inf, -np.inf
-    fast, text = both(ops.relu, x)
+@pytest.mark.parametrize("options", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1},
+                                     {"kernel_size": 4, "stride": 1, "dilation": 2}], ids=str)
+def test_over_one_axis(options, threads, ran):
+    x = np.random.default_rng(0).integers(-3, 4, (3, 2, 37)).astype(np.float32)
+    fast, text = both(lambda t: F.max_pool1d(t, return_indices=True, **options), x)
     for a, b in zip(fast, text):
-        assert np.array_equal(a, b, equal_nan=True)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    assert {parallel for _, parallel in ran} == {threads}
+    assert len(ran) == 2
+
+
+def test_three_axes_run_as_text(ran):
+    x = np.random.default_rng(0).standard_normal((2, 3, 6, 7, 8)).astype(np.float32)
+    for function in (F.max_pool3d, F.avg_pool3d):
+        fast, text = both(lambda t, function=function: function(t, 2), x)
+        for a, b in zip(fast, text):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    assert not {name for name, _ in ran}
 
 
 def test_other_layouts_and_dtypes_run_as_text():

@@ -28,6 +28,8 @@ f32 = np.float32
 MISH_IS_X = f32(15)
 #: GELU's tanh is ±1 in float32 from here on, and u² does not overflow.
 GELU_IS_X = f32(10)
+#: An exponential that stands for infinity: 1 + e is e.
+FAR = f32(1e30)
 ROOT = f32(math.sqrt(2 / math.pi))
 DENSITY = f32(1 / math.sqrt(2 * math.pi))
 
@@ -43,9 +45,17 @@ def _silu(x, a, b):
 
 
 @numba.njit(inline="always", error_model="numpy")
+def _both_sigmoids(x):
+    """σ(x) and σ(−x), each with all its digits, where 1 − σ(x) has lost them."""
+    e = exp32(-x)
+    s = f32(1) / (f32(1) + e)
+    return s, (e * s if e < FAR else f32(1))
+
+
+@numba.njit(inline="always", error_model="numpy")
 def _silu_backward(g, x, a, b):
-    s = sigmoid32(x)
-    return g * (s * (f32(1) + x * (f32(1) - s)))
+    s, rest = _both_sigmoids(x)
+    return g * (s * (f32(1) + x * rest))
 
 
 @numba.njit(inline="always", error_model="numpy")
@@ -75,9 +85,9 @@ def _gelu_tanh_backward(g, x, a, b):
     """½·(1 − tanh² u) = 2·σ(2u)·(1 − σ(2u))."""
     h = GELU_IS_X if x > GELU_IS_X else x
     h = -GELU_IS_X if h < -GELU_IS_X else h
-    s = sigmoid32(f32(2) * ROOT * (h + h * h * h * f32(0.044715)))
+    s, rest = _both_sigmoids(f32(2) * ROOT * (h + h * h * h * f32(0.044715)))
     slope = ROOT * (f32(1) + f32(3 * 0.044715) * h * h)
-    return g * (s + h * (f32(2) * s * (f32(1) - s)) * slope)
+    return g * (s + h * (f32(2) * s * rest) * slope)
 
 
 @numba.njit(inline="always", error_model="numpy")

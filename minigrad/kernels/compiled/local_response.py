@@ -12,7 +12,6 @@ from minigrad.kernels.compiled.loading import accelerates
 from minigrad.kernels.compiled.normalization import FLOAT, reads
 from minigrad.ops.local_response import LocalResponseNorm
 
-
 #: The powers that the loops know; NumPy has vector instructions for all others.
 POWERS = (0.5, 0.75, 1.0)
 

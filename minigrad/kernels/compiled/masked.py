@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.kernels.compiled import loading
+from minigrad.kernels.compiled import loading, normalization
 from minigrad.kernels.compiled.loading import accelerates
 from minigrad.kernels.compiled.normalization import FLOAT, parameter, reads
 from minigrad.ops.normalization_texts import MaskedNorm
@@ -16,10 +16,6 @@ from minigrad.ops.normalization_texts import MaskedNorm
 def _channels(op: Any, x: Any) -> bool:
     """Whether sets are channels, not rows."""
     return bool(x.ndim > 1 and op.axes == (0, *range(2, x.ndim)))
-
-
-#: Columns that a thread takes at a time.
-STRIP = 256
 
 
 def _shape(op: Any, x: Any) -> tuple[int, ...]:
@@ -36,21 +32,24 @@ def _shape(op: Any, x: Any) -> tuple[int, ...]:
 def _bytes(op: Any, x: Any, mask: Any) -> Any:
     """The mask in those axes, each as long as that of x or 1, without gaps; for (N, C), as long as those of x."""
     if _channels(op, x) and x.ndim == 2:
-        return np.ascontiguousarray(np.broadcast_to(mask, x.shape)).view(np.uint8)
-    lead = 2 if _channels(op, x) else x.ndim - len(op.axes)
-    places = x.shape[lead:] if any(n != 1 for n in mask.shape[lead:]) else mask.shape[lead:]
-    before = mask.shape[:2] if _channels(op, x) else x.shape[:lead]
-    whole = np.ascontiguousarray(np.broadcast_to(mask, (*before, *places)))
-    shape = before if _channels(op, x) else (1, math.prod(before))
-    return whole.view(np.uint8).reshape(*shape, math.prod(places))
+        shape = seen = x.shape
+    else:
+        lead = 2 if _channels(op, x) else x.ndim - len(op.axes)
+        before = mask.shape[:2] if _channels(op, x) else x.shape[:lead]
+        places = mask.shape[lead:] if all(n == 1 for n in mask.shape[lead:]) else x.shape[lead:]
+        shape = *before, *places
+        seen = *(before if _channels(op, x) else (1, math.prod(before))), math.prod(places)
+    whole = mask if mask.shape == shape else np.broadcast_to(mask, shape)
+    return np.ascontiguousarray(whole).view(np.uint8).reshape(seen)
 
 
-def _loops(op: Any, x: Any) -> Any:
-    if not _channels(op, x):
-        return loading.loops("masked_loops", "rows", x.size >= loading.PARALLEL_FROM)
-    if x.ndim > 2:
-        return loading.loops("masked_loops", "planes", x.size >= loading.PARALLEL_FROM)
-    return loading.loops("masked_columns", "columns", x.size >= loading.PARALLEL_FROM and x.shape[1] >= 2 * STRIP)
+def _loops(op: Any, x: Any) -> tuple[Any, tuple[int, ...]]:
+    """The loops, forward and backward, and what they take beside arrays: columns of a strip, where there are strips."""
+    parallel = x.size >= loading.PARALLEL_FROM
+    if not _channels(op, x) or x.ndim > 2:
+        return loading.loops("masked_loops", "planes" if _channels(op, x) else "rows", parallel), ()
+    parallel = parallel and x.shape[1] >= 2 * normalization.STRIP
+    return loading.loops("masked_columns", "columns", parallel), (normalization.STRIP if parallel else x.shape[1],)
 
 
 @accelerates(MaskedNorm, "forward")
@@ -63,7 +62,8 @@ def forward(op: Any, x: Any, weight: Any, bias: Any, mask: Any) -> Any:
     op._remember(weight, bias)
     seen, y = _shape(op, x), np.empty(x.shape, FLOAT)
     statistics = np.empty((3, seen[1]), FLOAT)
-    _loops(op, x)[0](x.reshape(seen), _bytes(op, x, mask), w, b, op.eps, y.reshape(seen), statistics)
+    loops, strip = _loops(op, x)
+    loops[0](x.reshape(seen), _bytes(op, x, mask), w, b, op.eps, y.reshape(seen), statistics, *strip)
     statistics = statistics.reshape(3, *(1 if a in op.axes else n for a, n in enumerate(x.shape)))
     return y, statistics[0], statistics[1], statistics[2]
 
@@ -80,7 +80,8 @@ def backward(op: Any, saved: Any, needs: Any, gy: Any, gmean: Any, gvariance: An
         return NotImplemented
     seen, gx = _shape(op, x), np.empty(x.shape, FLOAT)
     gweight, gbias = np.empty(w.shape, FLOAT), np.empty(w.shape, FLOAT)
-    _loops(op, x)[1](x.reshape(seen), _bytes(op, x, mask), np.ascontiguousarray(gy).reshape(seen), w,
-                     mean.reshape(-1), rstd.reshape(-1), gx.reshape(seen), gweight, gbias)
+    loops, strip = _loops(op, x)
+    loops[1](x.reshape(seen), _bytes(op, x, mask), np.ascontiguousarray(gy).reshape(seen), w, mean.reshape(-1),
+             rstd.reshape(-1), gx.reshape(seen), gweight, gbias, *strip)
     return (gx, gweight.reshape(op._parameter) if needs[1] else None,
             gbias.reshape(op._parameter) if needs[2] else None, None)

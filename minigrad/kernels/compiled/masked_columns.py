@@ -14,8 +14,6 @@ from minigrad.kernels.compiled.elementary import RANGE, njit_for
 from minigrad.kernels.compiled.vectors import HUGE, f32, f64
 
 ZERO = f32(0)
-#: Columns of a strip.
-STRIP = 256
 
 
 @numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
@@ -126,13 +124,13 @@ def columns_combined(x, g, mask, low, high, near, slope, b, a, out):
 
 
 def columns(parallel):
-    """The loops, forward and backward: parameters (C,); `statistics` (3, C) are mean, variance, rstd."""
+    """The loops over strips of columns: parameters (C,); `statistics` (3, C) are mean, variance, rstd."""
     span = RANGE[parallel]
 
     @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
-    def forward(x, mask, weight, bias, eps, y, statistics):
-        for i in span((x.shape[1] + STRIP - 1) // STRIP):
-            low, high = i * STRIP, min(i * STRIP + STRIP, x.shape[1])
+    def forward(x, mask, weight, bias, eps, y, statistics, strip):
+        for i in span((x.shape[1] + strip - 1) // strip):
+            low, high = i * strip, min(i * strip + strip, x.shape[1])
             width = high - low
             near, rest, variance = np.empty((3, width), f32), np.empty(width), np.empty(width)
             column_moments(x, mask, low, high, near[0], rest, variance)
@@ -146,9 +144,9 @@ def columns(parallel):
             columns_scaled(x, mask, low, high, near[0], near[1], near[2], y)
 
     @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
-    def backward(x, mask, gy, weight, mean, rstd, gx, gweight, gbias):
-        for i in span((x.shape[1] + STRIP - 1) // STRIP):
-            low, high = i * STRIP, min(i * STRIP + STRIP, x.shape[1])
+    def backward(x, mask, gy, weight, mean, rstd, gx, gweight, gbias, strip):
+        for i in span((x.shape[1] + strip - 1) // strip):
+            low, high = i * strip, min(i * strip + strip, x.shape[1])
             width = high - low
             sums, part, count = np.zeros((2, width)), np.empty((3, width), f32), np.empty(width, np.int32)
             near = mean[low:high]

@@ -1,10 +1,10 @@
 """Loops of BatchNorm and LayerNorm with a mask, float32, compiled by numba; imported when first used.
 
-Here x is (N, C, L): the sets that share statistics are the N stretches of a channel, and for LayerNorm, which has N = 1,
-its C rows. The mask is of bytes, (N or 1, C or 1, L or 1); `counts`, of its shape without the last axis, says how many
-numbers of a stretch count. Stretches that count throughout go through the loops without masks, so that a mask of ones
-changes no bit of BatchNorm; those of which nothing counts are never read. Elsewhere a number that does not count is
-replaced before anything is added up: it may be NaN.
+Here x is (N, C, L): the sets that share statistics are the N stretches of a channel, and for LayerNorm, which has
+N = 1, its C rows. The mask is of bytes, (N or 1, C or 1, L or 1); `counts`, of its shape without the last axis, says
+how many numbers of a stretch count. Stretches that count throughout go through the loops without masks, so that a mask
+of ones changes no bit of BatchNorm; those of which nothing counts are never read. Elsewhere a number that does not
+count is replaced before anything is added up: it may be NaN.
 """
 
 from __future__ import annotations

@@ -95,10 +95,8 @@ def _plan(cls: type, axes: tuple[int, ...], activation: str, shape: tuple[int, .
 
 @functools.lru_cache(KEPT)
 def _constant(length: int, number: float) -> np.ndarray:
-    """What an absent γ or β stands for."""
-    array = np.full(length, number, FLOAT)
-    array.flags.writeable = False
-    return array
+    """What an absent γ or β stands for. Not marked as read-only: numba would compile every loop once more for it."""
+    return np.full(length, number, FLOAT)
 
 
 def reads(a: Any) -> bool:

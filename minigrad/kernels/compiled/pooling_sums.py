@@ -20,8 +20,7 @@ def add_row(row, line):
 
 
 def sum_pool(parallel, right):
-    """y (planes, OH, OW) = sums under the windows of x (planes, H, W); `right` is the stride along a row, or 0 for any.
-    """
+    """y (planes, OH, OW) = sums under windows of x (planes, H, W); `right` is the stride along a row, or 0 for any."""
     span = RANGE[parallel]
 
     @njit_for((parallel, right), parallel=parallel, error_model="numpy", cache=True, nogil=True)

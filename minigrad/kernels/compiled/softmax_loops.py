@@ -7,7 +7,7 @@ import numpy as np
 
 from minigrad.kernels.compiled.elementary import RANGE, exp32, njit_for
 from minigrad.kernels.compiled.entropy_loops import exponentials, largest_of
-from minigrad.kernels.compiled.vectors import dots, f32, f64, sum_about
+from minigrad.kernels.compiled.vectors import dots, f32, sum_about
 
 
 @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
