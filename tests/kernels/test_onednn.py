@@ -45,14 +45,65 @@ def asked(monkeypatch):
     from minigrad.kernels.onednn import convolution
 
     directions = []
-    original = convolution._run
-    monkeypatch.setattr(convolution, "_run", lambda way, *rest: directions.append(way) or original(way, *rest))
+    original, both = convolution._run, convolution._run_both
+    monkeypatch.setattr(convolution, "_run",
+                        lambda way, *rest, **more: directions.append(way) or original(way, *rest, **more))
+    monkeypatch.setattr(convolution, "_run_both", lambda *rest: directions.append("both gradients") or both(*rest))
     return directions
+
+
+@pytest.mark.parametrize("needs", [(True, True, True), (False, True, True), (True, True, False), (False, True, False),
+                                   (True, False, True), (True, False, False), (False, False, True)], ids=str)
+@pytest.mark.parametrize("case", [CASES[1], CASES[3], CASES[5]], ids=str)
+def test_only_what_is_needed_is_given(case, needs):
+    n, c, o, height, width, kernel, stride, padding, dilation, groups = case
+    rng = np.random.default_rng(0)
+    shapes = (n, c, height, width), (o, c // groups, *kernel), (o,)
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in shapes]
+    found = []
+    for tier, dtype in (("all", np.float32), ("text", np.float64)):
+        with kernels.tier(tier):
+            leaves = [Tensor(a.astype(dtype), need) for a, need in zip(arrays, needs)]
+            y = F.conv2d(*leaves, stride, padding, dilation, groups)
+            upstream = Tensor(np.random.default_rng(1).standard_normal(y.shape).astype(dtype))
+            found.append([g.numpy() for g in grad(y, [t for t in leaves if t.requires_grad], upstream)])
+    for a, b in zip(*found):
+        assert np.abs(a - b).max() <= 5e-6 * np.abs(b).max()
+
+
+def test_without_a_bias(asked):
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape) for shape in ((2, 16, 8, 8), (5, 16, 3, 3)))
+    found = []
+    for dtype in (np.float32, np.float64):
+        leaves = [Tensor(a.astype(dtype), True) for a in (x, w)]
+        y = F.conv2d(*leaves, padding=1)
+        found.append([y.numpy(), *(g.numpy() for g in grad((y * y).sum(), leaves))])
+    for a, b in zip(*found):
+        assert np.abs(a - b).max() <= 5e-6 * np.abs(b).max()
+    assert asked == ["forward", "both gradients"]
+
+
+def test_primitives_that_are_dropped_in_between(monkeypatch):
+    """The two for the gradients share what one of them lays out: they are kept, and dropped, together."""
+    import functools
+
+    from minigrad.kernels.onednn import convolution
+
+    monkeypatch.setattr(convolution, "_primitive", functools.lru_cache(1)(convolution._made))
+    pairs = functools.lru_cache(1)(convolution._both_gradients.__wrapped__)
+    monkeypatch.setattr(convolution, "_both_gradients", pairs)
+    with kernels.disabled():
+        wanted = [run(case, np.float64) for case in CASES[:3]]
+    for _ in range(2):
+        for case, expected in zip(CASES[:3], wanted):
+            for a, b in zip(run(case, np.float32), expected):
+                assert np.abs(a - b).max() <= 5e-6 * np.abs(b).max()
 
 
 def test_it_serves_what_suits_it_and_nothing_else(asked):
     run(CASES[3], np.float32)
-    assert asked == ["forward", "backward_data", "backward_weights"]
+    assert asked == ["forward", "both gradients"]
     asked.clear()
     run(CASES[3], np.float64)
     run((2, 1, 4, 6, 6, (3, 3), 1, 1, 1, 1), np.float32)  # one channel: the compiled loops are faster

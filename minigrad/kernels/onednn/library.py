@@ -25,9 +25,9 @@ Handle = ct.c_void_p
 _Dims = ct.c_int64 * 12
 _CPU, _IN_ORDER, _FLOAT32, _ANY = 1, 1, 3, 1
 _FORWARD_TRAINING, _DIRECT = 64, 1
-#: What may be asked of a primitive's description.
-FORMAT = {"source": 129, "source gradient": 130, "weight": 131, "weight gradient": 132, "output": 133,
-          "output gradient": 134}
+#: What may be asked of a primitive's description: which memory, and which of several of its kind.
+FORMAT = {"source": (129, 0), "source gradient": (130, 0), "weight": (131, 0), "bias": (131, 1),
+          "weight gradient": (132, 0), "bias gradient": (132, 1), "output": (133, 0), "output gradient": (134, 0)}
 _FROM, _TO = 1, 17
 
 
@@ -155,7 +155,7 @@ class _Port(_Owner):
 
     def __init__(self, plain: Description, wanted: Handle, output: bool) -> None:
         super().__init__()
-        self.output, self.reordering = output, None
+        self.output, self.reordering, self.wanted = output, None, wanted
         self.user = self.inner = self.own("memory", _memory(plain.handle, own=False))
         if not _library().dnnl_memory_desc_equal(plain.handle, wanted):
             self.inner, way, engine = self.own("memory", _memory(wanted, own=True)), Handle(), _engine()[0]
@@ -185,28 +185,36 @@ class Primitive(_Owner):
         From `convolution_description`; freed with this.
     ports : sequence of (shape, format, argument, whether it is an output)
         `format` is a key of `FORMAT`; `argument` is the number by which the primitive knows it.
+    before : Primitive, optional
+        One that runs before this each time, with the same first array: that is laid out once if both want it alike.
     """
 
-    def __init__(self, description: Handle, ports: Sequence[tuple[Sequence[int], str, int, bool]]) -> None:
+    def __init__(self, description: Handle, ports: Sequence[tuple[Sequence[int], str, int, bool]],
+                 before: Primitive | None = None) -> None:
         super().__init__()
         self.own("primitive_desc", description)
         query = _library().dnnl_primitive_desc_query_md
-        self.ports = [_Port(Description(shape), Handle(query(description, FORMAT[kind], 0)), output)
+        self.before = before
+        self.ports = [_Port(Description(shape), Handle(query(description, *FORMAT[kind])), output)
                       for shape, kind, _, output in ports]
+        self.bound = self.ports
+        if before is not None and _library().dnnl_memory_desc_equal(before.ports[0].wanted, self.ports[0].wanted):
+            self.ports, self.bound = [before.ports[0], *self.ports[1:]], self.ports[1:]
         numbers = [argument for _, _, argument, _ in ports]
         self.execution = _Execution(description, list(zip(numbers, [port.inner for port in self.ports])))
 
     def __call__(self, *arrays: Any) -> None:
         """Run on arrays in the order of `ports`; outputs are written."""
         for port, array in zip(self.ports, arrays):
-            port.bind(array)
+            if port in self.bound:
+                port.bind(array)
         self.execution.run()
         for port in self.ports:
             port.finish()
 
 
 def convolution_description(direction: str, shapes: Sequence[Sequence[int]], geometry: Sequence[Sequence[int]],
-                            forward: Handle | None = None) -> Handle:
+                            forward: Handle | None = None, biased: bool = False) -> Handle:
     """The description of a convolution, or of one of its two gradients.
 
     Parameters
@@ -216,16 +224,19 @@ def convolution_description(direction: str, shapes: Sequence[Sequence[int]], geo
     geometry : strides, dilations (0 for neighbours), paddings before and after
     forward : Handle, for the gradients
         The description of the convolution itself.
+    biased : bool
+        Whether there is a bias, or its gradient.
     """
-    descriptions = [Description(shape, chosen=True) for shape in shapes]
-    source, weight, output = (each.handle for each in descriptions)
+    descriptions = [Description(shape, chosen=True) for shape in (*shapes, shapes[2][1:2])]
+    source, weight, output, vector = (each.handle for each in descriptions)
+    bias = vector if biased else None
     description, engine = Handle(), _engine()[0]
     dims = [_Dims(*numbers) for numbers in geometry]
     name = f"dnnl_convolution_{direction}_primitive_desc_create"
     if direction == "forward":
-        call(name, ct.byref(description), engine, _FORWARD_TRAINING, _DIRECT, source, weight, None, output, *dims, None)
+        call(name, ct.byref(description), engine, _FORWARD_TRAINING, _DIRECT, source, weight, bias, output, *dims, None)
     elif direction == "backward_data":
         call(name, ct.byref(description), engine, _DIRECT, source, weight, output, *dims, forward, None)
     else:
-        call(name, ct.byref(description), engine, _DIRECT, source, weight, None, output, *dims, forward, None)
+        call(name, ct.byref(description), engine, _DIRECT, source, weight, bias, output, *dims, forward, None)
     return description
