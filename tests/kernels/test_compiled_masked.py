@@ -172,7 +172,7 @@ def test_gradients_of_statistics_run_as_text(ran):
     x = drawn("batch")[0]
     mask = mask_of((6, 5, 7))
     compare(lambda t: ops.sum(ops.batch_norm(t, mask=mask)[2]), [x], 3e-6)
-    assert {name for name, _ in ran} == {"planes"}
+    assert [name for name, _ in ran].count("planes") == 1  # forward alone
 
 
 def test_nan_stays_in_its_set(threads):

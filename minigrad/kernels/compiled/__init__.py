@@ -11,8 +11,9 @@ from minigrad.kernels.compiled import (
     masked,
     normalization,
     pooling,
+    reduction,
     softmax,
 )
 
 __all__ = ["averages", "convolution", "elementwise", "entropy", "inference", "loading", "local_response", "masked",
-           "normalization", "pooling", "softmax"]
+           "normalization", "pooling", "reduction", "softmax"]
