@@ -39,9 +39,13 @@ class _Sizes:
         self.parts = min(images, get_num_threads()) if self.parallel else 1
 
 
-def _alone(op: Any, w_shape: tuple[int, ...]) -> bool:
-    """Whether each group has one channel, and places follow each other without gaps."""
-    return w_shape[1] == 1 and op.stride == (1, 1)
+def _loops(op: Any, w_shape: tuple[int, ...], parallel: bool) -> Any:
+    """The loops forward, to the input and to the weight: others where each group has one channel, at stride 1."""
+    if w_shape[1] > 1 or op.stride != (1, 1):
+        return loading.loops("windows", "products", parallel)
+    if w_shape[2:] == (3, 3) and op.dilation == (1, 1) and max(max(pads) for pads in op.padding) <= 2:
+        return loading.loops("shifted_loops", "nine", parallel)
+    return loading.loops("windows", "single", parallel)
 
 
 @accelerates(Convolution, "forward")
@@ -53,7 +57,7 @@ def forward(op: Any, x: Any, w: Any, b: Any) -> Any:
     y = np.empty((x.shape[0], w.shape[0], *op.lengths(op._spatial, op._kernel)), FLOAT)
     sizes = _Sizes(op, x.shape[2:], w.shape[2:], y.shape[3], x.shape[0], max(x.size, y.size))
     bias = np.zeros(w.shape[0], FLOAT) if b is None else np.ascontiguousarray(b)
-    run = loading.loops("windows", "single" if _alone(op, w.shape) else "products", sizes.parallel)[0]
+    run = _loops(op, w.shape, sizes.parallel)[0]
     run(x, op._grouped(w), bias, *sizes.arguments, y, sizes.parts)
     return y
 
@@ -78,7 +82,7 @@ def to_input(op: Any, gy: Any, w: Any) -> Any:
     op._kernel = w.shape[2:]
     gx = np.empty((gy.shape[0], w.shape[1] * op.groups, *op.spatial), FLOAT)
     sizes = _Sizes(op, op.spatial, w.shape[2:], gy.shape[3], gy.shape[0], max(gx.size, gy.size))
-    run = loading.loops("windows", "single" if _alone(op, w.shape) else "products", sizes.parallel)[1]
+    run = _loops(op, w.shape, sizes.parallel)[1]
     run(gy, op._grouped(w), *sizes.arguments, gx, sizes.parts)
     return gx
 
@@ -92,6 +96,6 @@ def to_weight(op: Any, gy: Any, x: Any) -> Any:
     shape = (gy.shape[1], x.shape[1] // op.groups, *op.kernel)
     sizes = _Sizes(op, x.shape[2:], op.kernel, gy.shape[3], gy.shape[0], max(x.size, gy.size))
     gw = np.empty((sizes.parts, op.groups, shape[0] // op.groups, math.prod(shape[1:])), FLOAT)
-    run = loading.loops("windows", "single" if _alone(op, shape) else "products", sizes.parallel)[2]
+    run = _loops(op, shape, sizes.parallel)[2]
     run(gy, x, *sizes.arguments, gw, sizes.parts)
     return (gw[0] if sizes.parts == 1 else gw.sum(axis=0)).reshape(shape)

@@ -201,52 +201,9 @@ def products(parallel):
     return forward, to_input, weight_products(parallel)
 
 
-@numba.njit(inline="always", error_model="numpy")
-def nine(flat, down, right, n):
-    """What the nine places of a 3×3 kernel see: `flat`, shifted."""
-    below, last = flat[down:], flat[2 * down :]
-    return (flat[:n], flat[right : right + n], flat[2 * right : 2 * right + n],
-            below[:n], below[right : right + n], below[2 * right : 2 * right + n],
-            last[:n], last[right : right + n], last[2 * right : 2 * right + n])
-
-
-@numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True)
-def nine_added(flat, w, down, right, line):
-    """`single_added` for a 3×3 kernel: each element of the line is read and written once."""
-    u0, u1, u2, u3, u4, u5, u6, u7, u8 = nine(flat, down, right, line.shape[0])
-    a0, a1, a2, a3, a4, a5, a6, a7, a8 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8]
-    for i in range(line.shape[0]):
-        above = a0 * u0[i] + a1 * u1[i] + a2 * u2[i]
-        beside = a3 * u3[i] + a4 * u4[i] + a5 * u5[i]
-        line[i] += above + beside + (a6 * u6[i] + a7 * u7[i] + a8 * u8[i])
-
-
-@numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy", cache=True, nogil=True)
-def nine_to_weight(flat, line, down, right, gw):
-    """`single_to_weight` for a 3×3 kernel: each element of the line is read once."""
-    u0, u1, u2, u3, u4, u5, u6, u7, u8 = nine(flat, down, right, line.shape[0])
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = f32(0)
-    for i in range(line.shape[0]):
-        g = line[i]
-        s0 += g * u0[i]
-        s1 += g * u1[i]
-        s2 += g * u2[i]
-        s3 += g * u3[i]
-        s4 += g * u4[i]
-        s5 += g * u5[i]
-        s6 += g * u6[i]
-        s7 += g * u7[i]
-        s8 += g * u8[i]
-    for i, s in enumerate((s0, s1, s2, s3, s4, s5, s6, s7, s8)):
-        gw[i] += s
-
-
 @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True)
 def single_added(flat, w, kernel, dilation, wide, line):
     """line += Σ over the places of the kernel of w·(flat, shifted): three places of a kernel's row at a time."""
-    if kernel[0] == 3 and kernel[1] == 3:
-        nine_added(flat, w, dilation[0] * wide, dilation[1], line)
-        return
     n = line.shape[0]
     for p in range(kernel[0]):
         q = 0
@@ -269,9 +226,6 @@ def single_added(flat, w, kernel, dilation, wide, line):
 @numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy", cache=True, nogil=True)
 def single_to_weight(flat, line, kernel, dilation, wide, gw):
     """gw += Σ line·(flat, shifted) for each place of the kernel; three places of a kernel's row at a time."""
-    if kernel[0] == 3 and kernel[1] == 3:
-        nine_to_weight(flat, line, dilation[0] * wide, dilation[1], gw)
-        return
     n = line.shape[0]
     for p in range(kernel[0]):
         q = 0
