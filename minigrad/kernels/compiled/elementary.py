@@ -33,23 +33,25 @@ RANGE = {False: range, True: numba.prange}
 LOG2_E, LN2_HIGH, LN2_LOW = f32(1.44269504088896341), f32(0.693359375), f32(-2.12194440e-4)
 SHIFT = f32(1.5 * 2**23)
 LOWEST, HIGHEST = f32(-87.3), f32(88.7)
+#: e^r = 1 + r + r²·P(r) for |r| ≤ ½·ln 2, P by falling powers: from S. Moshier's Cephes library (expf).
+EXP = tuple(map(f32, (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+                      5.0000001201e-1)))
 
 
 @numba.njit(inline="always", error_model="numpy")
 def _parted(x):
     """(2ⁿ, e^r − 1 − r, r) with x = n·ln 2 + r and |r| ≤ ½·ln 2, for x from `LOWEST` to `HIGHEST`.
 
-    The polynomial is that of S. Moshier's Cephes library (expf). Not for functions compiled with `reassoc`: n is
-    rounded by adding a large number and taking it away again.
+    Not for functions compiled with `reassoc`: n is rounded by adding a large number and taking it away again.
     """
     shifted = x * LOG2_E + SHIFT  # the last bits of the sum are n, rounded
     n = shifted - SHIFT
     r = (x - n * LN2_HIGH) - n * LN2_LOW
-    p = f32(1.9875691500e-4) * r + f32(1.3981999507e-3)
-    p = p * r + f32(8.3334519073e-3)
-    p = p * r + f32(4.1665795894e-2)
-    p = p * r + f32(1.6666665459e-1)
-    p = p * r + f32(5.0000001201e-1)
+    p = EXP[0] * r + EXP[1]
+    p = p * r + EXP[2]
+    p = p * r + EXP[3]
+    p = p * r + EXP[4]
+    p = p * r + EXP[5]
     return i32((f32(shifted).view(i32) + i32(127)) << i32(23)).view(f32), p * (r * r), r
 
 

@@ -22,6 +22,8 @@ from minigrad.ops.normalization_texts import (
 FLOAT = np.dtype(np.float32)
 #: Columns of a strip where several threads share a matrix.
 STRIP = 256
+#: Numbers and rows of a matrix up to which it stays in the first cache while columns are worked on in registers.
+SMALL, FEW_ROWS = 8192, 256
 #: Plans, and arrays of equal numbers, that are kept: inputs of ever new lengths shall not fill the memory.
 KEPT = 256
 
@@ -74,7 +76,9 @@ def _plan(cls: type, axes: tuple[int, ...], activation: str, shape: tuple[int, .
         seen: tuple[int, ...] = shape[:2] if places == 1 else (*shape[:2], places)
         file, name, more = "channels", "columns" if places == 1 else "planes", (activation,)
         parallel = size >= limit and sets >= (2 * strip if places == 1 else 2)
-        if places == 1:
+        if places == 1 and size <= SMALL and shape[0] <= FEW_ROWS:
+            file, parallel = "register_columns", False
+        elif places == 1:
             width = strip if parallel else max(1, shape[1])
     else:
         parallel = size >= limit and sets >= 2
@@ -89,8 +93,8 @@ def _plan(cls: type, axes: tuple[int, ...], activation: str, shape: tuple[int, .
             seen = (sets, parameters)
             more = (not issubclass(cls, RMSNorm),)
     loops = loading.loops(file, name, parallel, *more)
-    return Plan((shape, limit, strip), loops, seen, statistics, sets, parameters, width, file == "channels",
-                seen != shape)
+    return Plan((shape, limit, strip), loops, seen, statistics, sets, parameters, width,
+                issubclass(cls, BatchNorm), seen != shape)
 
 
 @functools.lru_cache(KEPT)

@@ -14,7 +14,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-__all__ = ["LANES", "fma", "load", "splat", "store", "total"]
+from minigrad.kernels.compiled.elementary import EXP, HIGHEST, LN2_HIGH, LN2_LOW, LOG2_E, LOWEST, SHIFT
+
+__all__ = ["LANES", "fma", "load", "relu", "rsqrt", "sigmoid", "splat", "store", "total", "where_positive"]
 
 LANES = 16
 INT, FLOAT = ir.IntType(32), ir.FloatType()
@@ -145,3 +147,60 @@ def total(typingctx, value):
         return builder.extract_element(v, ir.Constant(INT, 0))
 
     return types.float32(lanes), codegen
+
+
+@instruction
+def rsqrt(typingctx, value):
+    """1 / √x, of two roundings."""
+
+    def codegen(context, builder, signature, args):
+        return builder.fdiv(_all(1.0), _call(builder, "llvm.sqrt.v16f32", NUMBERS, args))
+
+    return lanes(lanes), codegen
+
+
+@instruction
+def relu(typingctx, value):
+    """max(x, 0); NaN stays."""
+
+    def codegen(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered("<", args[0], _all(0.0)), _all(0.0), args[0])
+
+    return lanes(lanes), codegen
+
+
+@instruction
+def where_positive(typingctx, value, chosen):
+    """The second where the first is above 0, else 0."""
+
+    def codegen(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered(">", args[0], _all(0.0)), args[1], _all(0.0))
+
+    return lanes(lanes, lanes), codegen
+
+
+@instruction
+def sigmoid(typingctx, value):
+    """1 / (1 + e^(−x)), with e^(−x) as `minigrad.kernels.compiled.elementary.exp32` has it."""
+
+    def codegen(context, builder, signature, args):
+        def fused(a, b, c):
+            return builder.fadd(builder.fmul(a, b, flags=FUSED), c, flags=FUSED)
+
+        x = builder.fsub(_all(-0.0), args[0])
+        gone = builder.fcmp_ordered("<", x, _all(float(LOWEST)))
+        x = builder.select(builder.fcmp_ordered(">", x, _all(float(HIGHEST))), _all(float(HIGHEST)), x)
+        x = builder.select(gone, _all(float(LOWEST)), x)
+        shifted = fused(x, _all(float(LOG2_E)), _all(float(SHIFT)))
+        n = builder.fsub(shifted, _all(float(SHIFT)))
+        r = fused(n, _all(-float(LN2_LOW)), fused(n, _all(-float(LN2_HIGH)), x))
+        p = _all(float(EXP[0]))
+        for coefficient in EXP[1:]:
+            p = fused(p, r, _all(float(coefficient)))
+        p = builder.fadd(fused(p, builder.fmul(r, r), r), _all(1.0))
+        power = builder.shl(builder.add(builder.bitcast(shifted, WHOLES), ir.Constant(WHOLES, [127] * LANES)),
+                            ir.Constant(WHOLES, [23] * LANES))
+        e = builder.select(gone, _all(0.0), builder.fmul(p, builder.bitcast(power, NUMBERS)))
+        return builder.fdiv(_all(1.0), builder.fadd(e, _all(1.0)))
+
+    return lanes(lanes), codegen
