@@ -8,7 +8,17 @@ numba = pytest.importorskip("numba")
 
 @pytest.fixture(scope="module")
 def functions():
-    from minigrad.kernels.compiled.simd import fma, load, splat, store, total
+    from minigrad.kernels.compiled.simd import (
+        fma,
+        load,
+        relu,
+        rsqrt,
+        sigmoid,
+        splat,
+        store,
+        total,
+        where_positive,
+    )
 
     @numba.njit
     def copied(x, i, count, out, j, room):
@@ -26,13 +36,21 @@ def functions():
     def summed(x, count, number):
         return total(load(x, 0, count)), total(splat(number))
 
-    return copied, computed, summed
+    @numba.njit
+    def formed(x, y, out):
+        v = load(x, 0, 16)
+        store(out, 0, relu(v), 16)
+        store(out, 16, where_positive(v, load(y, 0, 16)), 16)
+        store(out, 32, rsqrt(v), 16)
+        store(out, 48, sigmoid(v), 16)
+
+    return copied, computed, summed, formed
 
 
 @pytest.mark.parametrize("count", range(17))
 def test_only_the_first_are_read_and_written(functions, count):
     """The last numbers of an array too: nothing behind them is read."""
-    copied, _, _ = functions
+    copied, *_ = functions
     x = np.arange(1, 41, dtype=np.float32)
     out = np.full(60, -1, np.float32)
     copied(x[: 5 + count], 5, count, out, 7, 16)
@@ -43,7 +61,7 @@ def test_only_the_first_are_read_and_written(functions, count):
 
 
 def test_arithmetic(functions):
-    _, computed, summed = functions
+    _, computed, summed, _ = functions
     a, b, c = np.random.default_rng(0).standard_normal((3, 16)).astype(np.float32)
     out = np.empty(64, np.float32)
     computed(a, b, c, out)
@@ -55,8 +73,25 @@ def test_arithmetic(functions):
         assert spread == 8
 
 
+def test_functions(functions):
+    """Over their ranges, at the kink of ReLU, and where e^(−x) is 0 or infinite."""
+    *_, formed = functions
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 87.0, -87.0, 88.0, -88.0, 89.0, -89.0, 1e30, -1e30, 1e-30, -1e-30, 1]
+    for x in (np.array(special), *np.random.default_rng(0).standard_normal((20, 16)) * 10):
+        x = x.astype(np.float32)
+        y, out = np.arange(1, 17, dtype=np.float32), np.empty(64, np.float32)
+        y[3] = np.nan
+        formed(x, y, out)
+        wide = x.astype(np.float64)
+        np.testing.assert_array_equal(out[:16], np.maximum(x, 0))
+        np.testing.assert_array_equal(out[16:32], np.where(x > 0, y, 0))
+        with np.errstate(all="ignore"):
+            np.testing.assert_allclose(out[32:48], 1 / np.sqrt(wide), rtol=2e-7)
+            np.testing.assert_allclose(out[48:], 1 / (1 + np.exp(-wide)), rtol=3e-7, atol=2e-38)
+
+
 def test_nan_and_infinities_pass(functions):
-    _, computed, summed = functions
+    _, computed, summed, _ = functions
     a = np.zeros(16, np.float32)
     a[3], a[5] = np.nan, np.inf
     out = np.empty(64, np.float32)
