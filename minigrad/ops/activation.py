@@ -244,12 +244,12 @@ def relu(x: Any) -> Any:
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     """x where positive, else `negative_slope` · x."""
-    return apply(LeakyReLU(negative_slope), x)
+    return apply(LeakyReLU(float(negative_slope)), x)
 
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """x where positive, else alpha·(eˣ − 1)."""
-    return apply(ELU(alpha), x)
+    return apply(ELU(float(alpha)), x)
 
 
 def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
@@ -294,7 +294,7 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """ln(1 + e^(βx)) / β, replaced by x where βx > threshold, as in torch."""
     if beta == 0:
         raise ArgumentError("softplus", got=f"beta={beta}", wanted="another number, which divides the logarithm")
-    return apply(Softplus(beta, threshold), x)
+    return apply(Softplus(float(beta), float(threshold)), x)
 
 
 def softmax(x: Any, axis: int = -1) -> Any:

@@ -76,6 +76,14 @@ def test_other_layouts(layout, threads):
     compare(lambda t: F.avg_pool2d(t, 2), [x], 1e-6, upstream=layout)
 
 
+@pytest.mark.parametrize("dtype", [">f4", np.longdouble])
+def test_other_dtypes_run_as_text(dtype, ran):
+    x = np.random.default_rng(0).standard_normal((3, 4, 8, 8)).astype(dtype)
+    np.testing.assert_allclose(F.avg_pool2d(x, 2), x.reshape(3, 4, 4, 2, 4, 2).mean((3, 5)), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(F.max_pool2d(x, 2), x.reshape(3, 4, 4, 2, 4, 2).max((3, 5)))
+    assert not ran
+
+
 def test_half_types_and_nothing(ran):
     """Half types are summed in float32, by the same loops."""
     x = np.random.default_rng(0).standard_normal((3, 4, 8, 8)).astype(np.float16)

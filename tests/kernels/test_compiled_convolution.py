@@ -5,7 +5,7 @@ import pytest
 from kernels_and_texts import compare, derivatives
 
 import minigrad.functional as F
-from minigrad import Tensor, kernels, ops
+from minigrad import Tensor, grad, kernels, ops
 from minigrad.kernels.compiled import blas, convolution
 from minigrad.ops.convolution import Convolution
 
@@ -177,3 +177,29 @@ def test_inputs_are_left_alone(case, threads):
     ops.convolution(*[t * 2 for t in leaves], *options)
     assert np.array_equal(first.numpy(), held)
     assert all(np.array_equal(a, b) for a, b in zip(arrays, kept))
+
+
+@pytest.mark.parametrize("size", [(150, 140), (400, 90)], ids=str)
+def test_weights_of_one_channel_keep_their_digits_over_large_images(size, threads):
+    """Equal numbers, whose sums in float32 alone would lose digits: rows are put away in bands."""
+    x, gy = np.full((9, 1, *size), 0.1, np.float32), np.ones((9, 2, *size), np.float32)
+    t, w = Tensor(x, True), Tensor(np.zeros((2, 1, 3, 3), np.float32), True)
+    (gw,) = grad(ops.convolution(t, w, None, (1, 1), ((1, 1), (1, 1)), (1, 1), 1), w, Tensor(gy))
+    wide = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    wanted = [[wide[:, 0, p : p + size[0], q : q + size[1]].sum() for q in range(3)] for p in range(3)]
+    np.testing.assert_allclose(gw.numpy()[0, 0], wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("place", [(1, 0), (4, 9), (0, 5), (5, 3)], ids=str)
+def test_nan_reaches_only_the_weights_that_see_it(place, threads):
+    """Without padding, and with odd heights: nothing that lies beside a row, or below the last one, is multiplied."""
+    x = np.random.default_rng(0).standard_normal((2, 1, 7, 11)).astype(np.float32)
+    x[0, 0][place] = np.nan
+    found = []
+    for tier in ("all", "text"):
+        with kernels.tier(tier):
+            t, w = Tensor(x, True), Tensor(np.ones((3, 1, 3, 3), np.float32), True)
+            y = ops.convolution(t, w, None, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+            found.append([y.numpy(), *(g.numpy() for g in grad(y, (t, w), Tensor(np.ones(y.shape, np.float32))))])
+    for a, b in zip(*found):
+        assert np.array_equal(np.isnan(a), np.isnan(b))

@@ -134,6 +134,16 @@ def test_a_large_mean_and_equal_values(kind, threads):
     assert np.array_equal(y, np.where(mask, along, 0))
 
 
+@pytest.mark.parametrize("kind", ["batch", "features", "layer"])
+def test_masks_whose_bytes_are_not_ones(kind, threads):
+    """A view of other bytes as bool is True where they are not 0."""
+    mask = mask_of(SHAPES[kind][0])
+    odd = (mask * np.uint8(255)).view(bool)
+    arrays = [a.astype(np.float32) for a in drawn(kind)]
+    for a, b in zip(derivatives(function_of(kind, odd), arrays), derivatives(function_of(kind, mask), arrays)):
+        assert np.array_equal(a, b)
+
+
 def test_sets_of_which_nothing_counts(threads):
     """Their statistics are 0, and their gradients too."""
     x, w, b = (a.astype(np.float32) for a in drawn("layer"))

@@ -60,6 +60,16 @@ def test_only_the_first_are_read_and_written(functions, count):
     assert out.tolist() == [-1] * 7 + list(range(6, 6 + count)) + [-1] * (53 - count)
 
 
+@pytest.mark.parametrize("array", [np.ones(40), np.ones(80, np.float32)[::2], np.ones((4, 16), np.float32)],
+                         ids=["float64", "every second", "matrix"])
+def test_other_arrays_are_refused(functions, array):
+    copied, *_ = functions
+    with pytest.raises(numba.TypingError):
+        copied(array, 0, 16, np.ones(40, np.float32), 0, 16)
+    with pytest.raises(numba.TypingError):
+        copied(np.ones(40, np.float32), 0, 16, array, 0, 16)
+
+
 def test_arithmetic(functions):
     _, computed, summed, _ = functions
     a, b, c = np.random.default_rng(0).standard_normal((3, 16)).astype(np.float32)

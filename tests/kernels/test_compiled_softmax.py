@@ -41,6 +41,14 @@ def test_far_apart_and_shifted(name, threads):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
+def test_long_rows_keep_their_digits(name, threads):
+    """A million equal scores beside one: float32 alone would lose three digits of their sum."""
+    x = np.full((2, 10**6), -1.5, np.float32)
+    x[:, 0] = 0
+    compare(FUNCTIONS[name], [x], 1e-6)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_what_is_not_finite(name, threads):
     rows = [[1, np.nan, 2], [np.inf, 1, 2], [-np.inf, 1, 2], [-np.inf, -np.inf, -np.inf], [np.nan, np.nan, np.nan],
             [np.nan, 1, np.inf], [3e38, -3e38, 0]]

@@ -11,6 +11,8 @@ import numpy as np
 __all__ = ["RANGE", "exp32", "expm1_32", "log1p_32", "njit_for", "normal32", "relu32", "sigmoid32"]
 
 f32, i32 = np.float32, np.int32
+
+
 def njit_for(case: tuple[Any, ...], **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """`numba.njit` for a function that another makes for several cases, under a name that tells them apart.
 
@@ -97,8 +99,8 @@ def normal32(x):
     """(Φ(x), √(2π)·φ(x)), the normal distribution and its density, in float32.
 
     Φ(−|x|) is ½·erfc(z) with z = |x|/√2, and erfc(z) = e^(−z²)·t·P(t) with t = 1 / (1 + 0.4·z). P was fitted to
-    e^(z²)·erfc(z) / t in float64, for the smallest largest relative error, which is 1.7e-8. Nothing cancels, so that
-    far out in the lower tail Φ still has its digits. Not for functions compiled with `reassoc`.
+    e^(z²)·erfc(z) / t in float64, for the smallest largest relative error, which is 1.7e-8. Nothing cancels: far out in
+    the lower tail Φ has all digits but those that the rounding of x² takes. Not for functions compiled with `reassoc`.
     """
     density = exp32(f32(-0.5) * (x * x))
     t = f32(1) / (f32(1) + f32(0.28284271247461903) * (x if x > f32(0) else -x))

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from minigrad.kernels.compiled.elementary import RANGE, exp32, njit_for
-from minigrad.kernels.compiled.vectors import FAST, f32, f64, sum_about
+from minigrad.kernels.compiled.vectors import FAST, f32, f64, row_sum
 
 
 @numba.njit(fastmath=FAST, error_model="numpy", cache=True, nogil=True, inline="never")
@@ -35,7 +35,7 @@ def cross_entropy(parallel):
             e = np.empty(x.shape[1], f32)
             top = largest_of(x[n])
             exponentials(x[n], top, e)
-            total = sum_about(e, f32(0))
+            total = row_sum(e)
             least = np.log(total)
             loss = 0.0
             for c in range(x.shape[1]):
@@ -51,7 +51,7 @@ def cross_entropy(parallel):
     def backward(x, q, gy, gx):
         for n in span(x.shape[0]):
             exponentials(x[n], largest_of(x[n]), gx[n])
-            scale = f32(sum_about(q[n], f32(0)) / sum_about(gx[n], f32(0)))
+            scale = f32(row_sum(q[n]) / row_sum(gx[n]))
             g = gy[n] if gy.shape[0] > 1 else gy[0]
             for c in range(x.shape[1]):
                 gx[n, c] = g * (gx[n, c] * scale - q[n, c])

@@ -59,7 +59,7 @@ def add(x, out):
 
 
 @numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
-def scale_in_place(out, a):
+def scale_and_check(out, a):
     """out *= a; returns 0, or NaN if one is not finite."""
     doubt = f32(0)
     for i in range(out.shape[0]):
@@ -96,7 +96,7 @@ def channels(parallel):
                 out[:] = 0
                 for j in range(max(c - before, 0), min(c + after + 1, size)):
                     add_squares(x[n, j, low:high], out)
-                doubts[part] += scale_in_place(out, share)
+                doubts[part] += scale_and_check(out, share)
                 divided(x[n, c, low:high], out, alpha, beta, k, y[n, c, low:high])
         return doubts.sum() == 0
 

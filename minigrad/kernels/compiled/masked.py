@@ -54,7 +54,7 @@ def _loops(op: Any, x: Any) -> tuple[Any, tuple[int, ...]]:
 
 @accelerates(MaskedNorm, "forward")
 def forward(op: Any, x: Any, weight: Any, bias: Any, mask: Any) -> Any:
-    """(y, mean, variance, rstd), as the text gives them."""
+    """(y, mean, variance, rstd), as the text gives them, statistics in float32."""
     length = math.prod(op.param_shape)
     w, b = parameter(weight, length, 1), parameter(bias, length, 0)
     if not reads(x) or not x.size or w is None or b is None:

@@ -27,7 +27,7 @@ def first_counted(x, mask, low, high, first, count):
             one = v[c]
             one = one if m[c] else ZERO
             first[c] = one if count[c] == 0 else first[c]
-            count[c] += m[c]
+            count[c] += 1 if m[c] else 0
 
 
 @numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")

@@ -34,7 +34,7 @@ def counted(mask, length):
         for c in range(mask.shape[1]):
             total = 0
             for i in range(mask.shape[2]):
-                total += mask[n, c, i]
+                total += 1 if mask[n, c, i] else 0
             counts[n, c] = total * length if mask.shape[2] == 1 else total
     return counts
 

@@ -15,8 +15,8 @@ Pair = tuple[int, int]
 
 
 def _takes(op: Any, x: Any, *others: Any) -> bool:
-    return (x.ndim in (3, 4) and x.size > 0 and x.dtype.kind == "f" and x.itemsize >= 4
-            and x.flags.c_contiguous and all(a.flags.c_contiguous for a in others))
+    return (x.ndim in (3, 4) and x.size > 0 and x.dtype in (np.float32, np.float64)
+            and x.flags.c_contiguous and all(a.flags.c_contiguous and a.dtype == np.int32 for a in others))
 
 
 class _Windows(NamedTuple):

@@ -5,18 +5,11 @@ Sums under windows are taken down the columns first, whose numbers are neighbour
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from minigrad.kernels.compiled.elementary import RANGE, njit_for
+from minigrad.kernels.compiled.local_response_loops import add
 from minigrad.kernels.compiled.pooling_loops import PARTS
-
-
-@numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
-def add_row(row, line):
-    """line += row."""
-    for j in range(row.shape[0]):
-        line[j] += row[j]
 
 
 def sum_pool(parallel, right):
@@ -38,7 +31,7 @@ def sum_pool(parallel, right):
                     top = i * stride[0] - before[0]
                     inner[:] = 0
                     for h in range(max(top, 0), min(top + high, x.shape[1])):
-                        add_row(x[plane, h], inner)
+                        add(x[plane, h], inner)
                     out = y[plane, i]
                     for j in range(length):
                         out[j] = line[j * step]
@@ -72,7 +65,7 @@ def spread(parallel, right, apart):
                     begin = (place - high) // stride[0] + 1 if place >= high else 0
                     total[:] = 0
                     for i in range(begin, min(place // stride[0], g.shape[1] - 1) + 1):
-                        add_row(g[plane, i], total)
+                        add(g[plane, i], total)
                     if apart:
                         for j in range(length):
                             for q in range(step):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad.kernels.compiled.elementary import RANGE, njit_for
-from minigrad.kernels.compiled.vectors import f32, sum_about
+from minigrad.kernels.compiled.vectors import row_sum
 
-#: Numbers that are added in float32 before they are added in float64.
-STRETCH = 4096
 #: Rows up to which each is cut in parts, for several threads.
 FEW = 8
 
@@ -24,9 +22,7 @@ def row_sums(parallel):
         sums = np.zeros((count, parts))
         for task in span(count * parts):
             i, part = task // parts, task % parts
-            begin, end = width * part // parts, width * (part + 1) // parts
-            for low in range(begin, end, STRETCH):
-                sums[i, part] += sum_about(x[i, low : min(low + STRETCH, end)], f32(0))
+            sums[i, part] = row_sum(x[i, width * part // parts : width * (part + 1) // parts])
         for i in range(count):
             total = 0.0
             for part in range(parts):  # in one order, whatever the threads

@@ -87,6 +87,19 @@ def _dots(x, y, g, c, rows, width, count, s, kind):
 
 
 @numba.njit(inline="always", error_model="numpy")
+def _write(x, c, rows, width, count, near, a, b, kind, out):
+    """out = activation((x − near)·a + b) in 16 columns from c on, of which `count` exist."""
+    for n in range(rows):
+        i = c + n * width
+        v = fma(load(x, i, count) - near, a, b)
+        if kind == 1:
+            v = relu(v)
+        elif kind == 2:
+            v = sigmoid(v)
+        store(out, i, v, count)
+
+
+@numba.njit(inline="always", error_model="numpy")
 def _finite(a, b):
     """Whether all numbers of both are: what overflows stays infinite, or becomes NaN."""
     return total((a + b) * splat(f32(0))) == 0
@@ -125,14 +138,7 @@ def columns(parallel, activation=""):
             store(found, 2 * width + c, r, count)
             a = r * load(weight, c, count)
             b = load(bias, c, count) - rest * a
-            for n in range(rows):
-                i = c + n * width
-                v = fma(load(flat, i, count) - near, a, b)
-                if kind == 1:
-                    v = relu(v)
-                elif kind == 2:
-                    v = sigmoid(v)
-                store(out, i, v, count)
+            _write(flat, c, rows, width, count, near, a, b, kind, out)
 
     @njit_for((activation,), error_model="numpy", cache=True, nogil=True)
     def backward(x, y, gy, weight, mean, rstd, gx, gweight, gbias):

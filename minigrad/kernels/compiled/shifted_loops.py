@@ -14,14 +14,14 @@ from minigrad.kernels.compiled.elementary import RANGE, njit_for
 from minigrad.kernels.compiled.simd import LANES, fma, load, splat, store, total
 
 f32 = np.float32
-#: Images whose share of a weight's gradient is summed in float32.
-IMAGES = 16
+#: Places whose share of a weight's gradient is summed in float32, in each of 16 sums a sixteenth.
+PLACES = 1 << 14
 
 
 @numba.njit(inline="always", error_model="numpy")
-def _three(flat, i):
-    """What a kernel's row sees of 16 neighbours."""
-    return load(flat, i, LANES), load(flat, i + 1, LANES), load(flat, i + 2, LANES)
+def _three(flat, i, count):
+    """What a kernel's row sees of up to 16 neighbours."""
+    return load(flat, i, count), load(flat, i + 1, count), load(flat, i + 2, count)
 
 
 @numba.njit(inline="always", error_model="numpy")
@@ -41,8 +41,9 @@ def _twice_added(values, others, rows, w):
 
 
 @numba.njit(inline="always", error_model="numpy")
-def _four_rows(flat, i, wide):
-    return _three(flat, i), _three(flat, i + wide), _three(flat, i + 2 * wide), _three(flat, i + 3 * wide)
+def _four_rows(flat, i, wide, count):
+    return (_three(flat, i, count), _three(flat, i + wide, count), _three(flat, i + 2 * wide, count),
+            _three(flat, i + 3 * wide, count))
 
 
 @numba.njit(error_model="numpy", cache=True, nogil=True)
@@ -60,7 +61,7 @@ def spread_to_outputs(flat, wide, w, bias, y, place, high_out, wide_out):
     none = splat(f32(0))
     for i in range(0, high_out, 2):
         for j in range(0, wide_out, LANES):
-            rows = _four_rows(flat, i * wide + j, wide)
+            rows = _four_rows(flat, i * wide + j, wide, LANES)
             count = min(LANES, wide_out - j)
             for o in range(w.shape[0]):
                 start = splat(bias[o]), none, none
@@ -80,40 +81,46 @@ def gathered_from_outputs(flat, size, wide, turned, gx, place, high, length):
         for j in range(0, length, LANES):
             v, h = (none, none, none), (none, none, none)  # several sums: each waits for itself alone
             for o in range(turned.shape[0]):
-                v, h = _twice_added(v, h, _four_rows(flat, o * size + i * wide + j, wide), turned[o])
+                seen = _four_rows(flat, o * size + i * wide + j, wide, LANES)
+                v, h = _twice_added(v, h, seen, turned[o])
             at, count = place + i * length + j, min(LANES, length - j)
             store(gx, at, v[0] + v[1] + v[2], count)
             store(gx, at + length, h[0] + h[1] + h[2], count if i + 1 < high else 0)
 
 
 @numba.njit(error_model="numpy", cache=True, nogil=True)
-def added_to_weight(flat, wide, gy, place, high_out, wide_out, sums, first):
-    """What one output's gradient, in the vector gy from `place` on, adds to nine times 16 sums from `first` on."""
+def added_to_weight(flat, wide, gy, place, low, high, wide_out, sums, first):
+    """What the rows from `low` to `high` of one output's gradient, in the vector gy from `place` on, add to nine times
+    16 sums from `first` on.
+    """
     s0, s1, s2 = load(sums, first, LANES), load(sums, first + 16, LANES), load(sums, first + 32, LANES)
     s3, s4, s5 = load(sums, first + 48, LANES), load(sums, first + 64, LANES), load(sums, first + 80, LANES)
     s6, s7, s8 = load(sums, first + 96, LANES), load(sums, first + 112, LANES), load(sums, first + 128, LANES)
-    for i in range(0, high_out, 2):
+    for i in range(low, high, 2):
         for j in range(0, wide_out, LANES):
-            a, b, c, d = _four_rows(flat, i * wide + j, wide)
             at, count = place + i * wide_out + j, min(LANES, wide_out - j)
-            g, h = load(gy, at, count), load(gy, at + wide_out, count if i + 1 < high_out else 0)
-            s0, s1, s2 = fma(h, b[0], fma(g, a[0], s0)), fma(h, b[1], fma(g, a[1], s1)), fma(h, b[2], fma(g, a[2], s2))
-            s3, s4, s5 = fma(h, c[0], fma(g, b[0], s3)), fma(h, c[1], fma(g, b[1], s4)), fma(h, c[2], fma(g, b[2], s5))
-            s6, s7, s8 = fma(h, d[0], fma(g, c[0], s6)), fma(h, d[1], fma(g, c[1], s7)), fma(h, d[2], fma(g, c[2], s8))
+            a, b, c, d = _four_rows(flat, i * wide + j, wide, count)  # no more: 0·NaN would be NaN
+            g = load(gy, at, count)
+            s0, s1, s2 = fma(g, a[0], s0), fma(g, a[1], s1), fma(g, a[2], s2)
+            s3, s4, s5 = fma(g, b[0], s3), fma(g, b[1], s4), fma(g, b[2], s5)
+            s6, s7, s8 = fma(g, c[0], s6), fma(g, c[1], s7), fma(g, c[2], s8)
+            if i + 1 < high:
+                h = load(gy, at + wide_out, count)
+                s0, s1, s2 = fma(h, b[0], s0), fma(h, b[1], s1), fma(h, b[2], s2)
+                s3, s4, s5 = fma(h, c[0], s3), fma(h, c[1], s4), fma(h, c[2], s5)
+                s6, s7, s8 = fma(h, d[0], s6), fma(h, d[1], s7), fma(h, d[2], s8)
     for k, s in enumerate((s0, s1, s2, s3, s4, s5, s6, s7, s8)):
         store(sums, first + k * LANES, s, LANES)
 
 
 @numba.njit(error_model="numpy", cache=True, nogil=True)
-def flush(sums, gw):
-    """Each 16 of the sums added to one element of gw (G, O/G, 9), and set to 0."""
-    i = 0
-    for g in range(gw.shape[0]):
-        for o in range(gw.shape[1]):
-            for k in range(9):
-                gw[g, o, k] += total(load(sums, i, LANES))
-                i += LANES
-    sums[:] = f32(0)
+def flush(sums, begin, end, totals):
+    """Each 16 sums of the outputs from `begin` to `end` added to one element of totals (O, 9), and set to 0."""
+    for o in range(begin, end):
+        for k in range(9):
+            i = (o * 9 + k) * LANES
+            totals[o, k] += total(load(sums, i, LANES))
+            sums[i : i + LANES] = f32(0)
 
 
 def nine(parallel):
@@ -153,20 +160,28 @@ def nine(parallel):
     @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def to_weight(gy, x, kernel, stride, pads, dilation, high, wide, row, gw, parts):
         out, flat_x, flat_y = gw.shape[2], x.reshape(x.size), gy.reshape(gy.size)
-        tall, length, size = x.shape[2], x.shape[3], gy.shape[2] * gy.shape[3]
+        tall, length, rows, size = x.shape[2], x.shape[3], gy.shape[2], gy.shape[2] * gy.shape[3]
+        band = max(2, PLACES // gy.shape[3] // 2 * 2)  # of rows, after which a large image's sums are put away
         for part in span(parts):
             flat = np.zeros((high + 1) * wide + 2 * LANES, f32)
-            sums = np.zeros(gy.shape[1] * 9 * LANES, f32)
-            gw[part] = f32(0)
-            begin, end = x.shape[0] * part // parts, x.shape[0] * (part + 1) // parts
-            for n in range(begin, end):
+            sums, totals, done = np.zeros(gy.shape[1] * 9 * LANES, f32), np.zeros((gy.shape[1], 9)), 0
+            for n in range(x.shape[0] * part // parts, x.shape[0] * (part + 1) // parts):
                 for c in range(x.shape[1]):
                     laid_out(flat_x, (n * x.shape[1] + c) * tall * length, tall, length, flat, pads[0] * wide + pads[1],
                              wide)
-                    for o in range(c * out, c * out + out):
-                        added_to_weight(flat, wide, flat_y, (n * gy.shape[1] + o) * size, gy.shape[2], gy.shape[3],
-                                        sums, o * 9 * LANES)
-                if (n - begin) % IMAGES == IMAGES - 1 or n == end - 1:
-                    flush(sums, gw[part])
+                    for low in range(0, rows, band):
+                        for o in range(c * out, c * out + out):
+                            added_to_weight(flat, wide, flat_y, (n * gy.shape[1] + o) * size, low,
+                                            min(low + band, rows), gy.shape[3], sums, o * 9 * LANES)
+                        if band < rows:
+                            flush(sums, c * out, c * out + out, totals)
+                done += size
+                if done >= PLACES:
+                    flush(sums, 0, gy.shape[1], totals)
+                    done = 0
+            flush(sums, 0, gy.shape[1], totals)
+            for o in range(gy.shape[1]):
+                for k in range(9):
+                    gw[part, o // out, o % out, k] = totals[o, k]
 
     return forward, to_input, to_weight

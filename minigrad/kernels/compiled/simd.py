@@ -72,6 +72,11 @@ def _call(builder, name, result, args):
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
 
+def _fits(array):
+    """Whether an array is a vector of float32 without gaps: else addresses would be wrong."""
+    return isinstance(array, types.Array) and (array.dtype, array.ndim, array.layout) == (types.float32, 1, "C")
+
+
 @instruction
 def load(typingctx, array, index, count):
     """The numbers of a vector from an index on, 0 behind the first `count`, which are not read."""
@@ -81,7 +86,7 @@ def load(typingctx, array, index, count):
         wanted = [where, ir.Constant(INT, 4), _among_first(builder, args[2]), _all(0.0)]
         return _call(builder, "llvm.masked.load.v16f32.p0v16f32", NUMBERS, wanted)
 
-    return lanes(array, types.intp, types.intp), codegen
+    return (lanes(array, types.intp, types.intp), codegen) if _fits(array) else None
 
 
 @instruction
@@ -94,7 +99,7 @@ def store(typingctx, array, index, value, count):
         _call(builder, "llvm.masked.store.v16f32.p0v16f32", ir.VoidType(), wanted)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, lanes, types.intp), codegen
+    return (types.void(array, types.intp, lanes, types.intp), codegen) if _fits(array) else None
 
 
 @instruction

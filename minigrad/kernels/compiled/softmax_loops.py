@@ -7,7 +7,7 @@ import numpy as np
 
 from minigrad.kernels.compiled.elementary import RANGE, exp32, njit_for
 from minigrad.kernels.compiled.entropy_loops import exponentials, largest_of
-from minigrad.kernels.compiled.vectors import dots, f32, sum_about
+from minigrad.kernels.compiled.vectors import f32, row_product, row_sum
 
 
 @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True, nogil=True, inline="never")
@@ -46,12 +46,12 @@ def softmax(parallel):
     def forward(x, y):
         for n in span(x.shape[0]):
             exponentials(x[n], largest_of(x[n]), y[n])
-            scale_in_place(y[n], f32(1 / sum_about(y[n], f32(0))))
+            scale_in_place(y[n], f32(1 / row_sum(y[n])))
 
     @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def backward(y, gy, gx):
         for n in span(y.shape[0]):
-            product_less(y[n], gy[n], f32(dots(y[n], gy[n], f32(0))[1]), gx[n])
+            product_less(y[n], gy[n], f32(row_product(y[n], gy[n])), gx[n])
 
     return forward, backward
 
@@ -65,11 +65,11 @@ def log_softmax(parallel):
         for n in span(x.shape[0]):
             top = largest_of(x[n])
             exponentials(x[n], top, y[n])
-            less(x[n], top, f32(np.log(sum_about(y[n], f32(0)))), y[n])
+            less(x[n], top, f32(np.log(row_sum(y[n]))), y[n])
 
     @njit_for((parallel,), parallel=parallel, error_model="numpy", cache=True, nogil=True)
     def backward(y, gy, gx):
         for n in span(y.shape[0]):
-            less_exponential(y[n], gy[n], f32(sum_about(gy[n], f32(0))), gx[n])
+            less_exponential(y[n], gy[n], f32(row_sum(gy[n])), gx[n])
 
     return forward, backward

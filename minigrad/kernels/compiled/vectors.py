@@ -42,6 +42,19 @@ def squares_about(v, s):
     return f64(squares), f64(total)
 
 
+#: Numbers of a row that are added in float32 before they are added in float64.
+LONG = 4096
+
+
+@numba.njit(error_model="numpy", cache=True, nogil=True)
+def row_sum(v):
+    """Σ v, of any length."""
+    total = 0.0
+    for low in range(0, v.shape[0], LONG):
+        total += sum_about(v[low : min(low + LONG, v.shape[0])], f32(0))
+    return total
+
+
 @numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
 def wide_sum_about(v, s):
     """Σ (v − s) where float32 overflows."""
@@ -70,6 +83,16 @@ def dots(v, g, near):
         total += g[i]
         product += g[i] * (v[i] - near)
     return f64(total), f64(product)
+
+
+@numba.njit(error_model="numpy", cache=True, nogil=True)
+def row_product(v, g):
+    """Σ g·v, of any length."""
+    product = 0.0
+    for low in range(0, v.shape[0], LONG):
+        high = min(low + LONG, v.shape[0])
+        product += dots(v[low:high], g[low:high], f32(0))[1]
+    return product
 
 
 @numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
