@@ -40,11 +40,10 @@ def test_over_one_axis(options, threads, ran):
     assert {name for name, _ in ran} == {"sum_pool", "spread"}
 
 
-def test_float64_has_loops_too(threads, ran):
+def test_float64_has_loops_too(ran):
     x = np.random.default_rng(0).standard_normal((3, 4, 9, 8))
-    for options in OPTIONS[:2]:
-        compare(lambda t, options=options: F.avg_pool2d(t, **options), [x], 1e-14, dtype=np.float64)
-    assert ran
+    compare(lambda t: F.avg_pool2d(t, 3, 2, 1), [x], 1e-14, dtype=np.float64)
+    assert {name for name, _ in ran} == {"sum_pool", "spread"}
 
 
 def test_written_out(threads):

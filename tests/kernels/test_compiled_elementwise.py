@@ -36,7 +36,16 @@ def values(function, x, gy):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_activations(name, shape, threads):
+def test_activations(name, shape):
+    same_as_text(name, shape)
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "softplus"])  # all are functions of one loop
+def test_activations_with_and_without_threads(name, threads):
+    same_as_text(name, (700, 60))
+
+
+def same_as_text(name, shape):
     rng = np.random.default_rng(0)
     x, gy = ((rng.standard_normal(shape) * 3).astype(np.float32) for _ in range(2))
     function = FUNCTIONS[name]
