@@ -52,3 +52,14 @@ def compare_with_parts(fused, composed, arrays):
         assert len(found) == len(wanted)
         for a, b in zip(found, wanted):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11 * np.abs(b).max())
+
+
+def runs_as_text(function, arrays, dtype, tolerance):
+    """Assert that in another dtype kernels give the very bits of the texts, which are close to float64."""
+    arrays = [a.astype(dtype) for a in arrays]
+    with kernels.disabled():
+        text = derivatives(function, arrays)
+        wanted = derivatives(function, [a.astype(np.float64) for a in arrays])
+    for a, b, c in zip(derivatives(function, arrays), text, wanted):
+        assert np.array_equal(a, b)
+        assert np.abs(a - c).max() <= tolerance * np.abs(c).max()

@@ -95,6 +95,16 @@ def test_accuracy_over_the_range(name):
     assert (np.abs(found - y)[large] / np.abs(y)[large]).max() < 2e-6
 
 
+@pytest.mark.parametrize("tier", ["text", "all"])
+@pytest.mark.parametrize("function", [lambda x: F.leaky_relu(x, np.float64(0.2)), lambda x: F.elu(x, np.float64(1.3)),
+                                      lambda x: F.softplus(x, np.float64(2.0), np.float64(10.0))],
+                         ids=["leaky_relu", "elu", "softplus"])
+def test_settings_that_are_numbers_of_numpy_change_no_dtype(function, tier):
+    with kernels.tier(tier):
+        y, gx = values(function, np.array([-1, 0.5], np.float32), np.ones(2, np.float32))
+    assert y.dtype == gx.dtype == np.float32
+
+
 def test_the_lower_tail_of_gelu_has_its_digits():
     """x·Φ(x) far below 0, where 1 + erf(x/√2) has none left, against Φ by its asymptotic series."""
     x = np.linspace(-12, -8, 50).astype(np.float32)

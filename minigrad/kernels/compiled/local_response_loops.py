@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from minigrad.kernels.compiled.elementary import RANGE, njit_for
-from minigrad.kernels.compiled.vectors import f32
+from minigrad.kernels.compiled.vectors import add, f32
 
 #: Places of a strip.
 STRIP = 512
@@ -49,13 +49,6 @@ def add_squares(x, out):
     """out += x²."""
     for i in range(x.shape[0]):
         out[i] += x[i] * x[i]
-
-
-@numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
-def add(x, out):
-    """out += x."""
-    for i in range(x.shape[0]):
-        out[i] += x[i]
 
 
 @numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")

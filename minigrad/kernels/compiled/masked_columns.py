@@ -11,6 +11,7 @@ import numpy as np
 
 from minigrad.kernels.compiled.channels import STRETCH
 from minigrad.kernels.compiled.elementary import RANGE, njit_for
+from minigrad.kernels.compiled.masked_loops import wide_set_sums
 from minigrad.kernels.compiled.vectors import HUGE, f32, f64
 
 ZERO = f32(0)
@@ -27,6 +28,16 @@ def first_counted(x, mask, low, high, first, count):
             one = v[c]
             one = one if m[c] else ZERO
             first[c] = one if count[c] == 0 else first[c]
+            count[c] += 1 if m[c] else 0
+
+
+@numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
+def number_counted(mask, low, high, count):
+    """How many numbers of each column count."""
+    count[:] = 0
+    for n in range(mask.shape[0]):
+        m = mask[n, low:high]
+        for c in range(high - low):
             count[c] += 1 if m[c] else 0
 
 
@@ -58,19 +69,10 @@ def column_dots(x, g, mask, low, high, begin, end, s, product, part):
             part[c] += q if m[c] else ZERO
 
 
-@numba.njit(error_model="numpy", cache=True, nogil=True)
-def wide_sums(x, g, mask, c, s):
-    """Σ (v − s)², Σ (v − s) and Σ g·(v − s) of what counts of column c, where float32 overflows."""
-    squares = 0.0
-    total = 0.0
-    product = 0.0
-    for n in range(x.shape[0]):
-        if mask[n, c]:
-            d = f64(x[n, c]) - f64(s)
-            squares += d * d
-            total += d
-            product += d * f64(g[n, c])
-    return squares, total, product
+@numba.njit(inline="always", error_model="numpy")
+def _stretches(a):
+    """(N, C) as `minigrad.kernels.compiled.masked_loops` sees arrays: stretches of one number."""
+    return a.reshape(a.shape[0], a.shape[1], 1)
 
 
 @numba.njit(error_model="numpy", cache=True, nogil=True)
@@ -87,7 +89,7 @@ def column_moments(x, mask, low, high, near, rest, variance):
             rest[c] += part[1, c]
     for c in range(width):
         if not abs(rest[c]) < HUGE:
-            rest[c] = wide_sums(x, x, mask, low + c, first[c])[1]
+            rest[c] = wide_set_sums(_stretches(x), _stretches(x), _stretches(mask), low + c, first[c])[1]
         near[c] = f64(first[c]) + rest[c] / max(count[c], 1)
         rest[c] = 0.0
     for n in range(0, x.shape[0], STRETCH):
@@ -97,7 +99,8 @@ def column_moments(x, mask, low, high, near, rest, variance):
             rest[c] += part[1, c]
     for c in range(width):
         if not squares[c] < HUGE:
-            squares[c], rest[c], _ = wide_sums(x, x, mask, low + c, near[c])
+            found = wide_set_sums(_stretches(x), _stretches(x), _stretches(mask), low + c, near[c])
+            squares[c], rest[c] = found[0], found[1]
         m = max(count[c], 1)
         rest[c] /= m
         variance[c] = max(squares[c] / m - rest[c] * rest[c], 0.0)
@@ -150,7 +153,7 @@ def columns(parallel):
             width = high - low
             sums, part, count = np.zeros((2, width)), np.empty((3, width), f32), np.empty(width, np.int32)
             near = mean[low:high]
-            first_counted(x, mask, low, high, part[0], count)
+            number_counted(mask, low, high, count)
             for n in range(0, x.shape[0], STRETCH):
                 column_dots(x, gy, mask, low, high, n, min(n + STRETCH, x.shape[0]), near, part[0], part[1])
                 for c in range(width):
@@ -158,7 +161,7 @@ def columns(parallel):
                     sums[1, c] += part[1, c]
             for c in range(width):
                 if not abs(sums[0, c]) < HUGE:
-                    sums[0, c] = wide_sums(x, gy, mask, low + c, near[c])[2]
+                    sums[0, c] = wide_set_sums(_stretches(x), _stretches(gy), _stretches(mask), low + c, near[c])[2]
                 r, m = f64(rstd[low + c]), max(count[c], 1)
                 gbias[low + c] = sums[1, c]
                 gweight[low + c] = sums[0, c] * r

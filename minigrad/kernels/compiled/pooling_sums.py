@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad.kernels.compiled.elementary import RANGE, njit_for
-from minigrad.kernels.compiled.local_response_loops import add
 from minigrad.kernels.compiled.pooling_loops import PARTS
+from minigrad.kernels.compiled.vectors import add
 
 
 def sum_pool(parallel, right):

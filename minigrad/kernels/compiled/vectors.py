@@ -42,6 +42,13 @@ def squares_about(v, s):
     return f64(squares), f64(total)
 
 
+@numba.njit(error_model="numpy", cache=True, nogil=True, inline="never")
+def add(x, out):
+    """out += x."""
+    for i in range(x.shape[0]):
+        out[i] += x[i]
+
+
 #: Numbers of a row that are added in float32 before they are added in float64.
 LONG = 4096
 
